@@ -1,1 +1,13 @@
-export {};
+export * from './audit/audit-log.ts';
+export * from './authenticator.ts';
+export * from './platforms/account.ts';
+export * from './platforms/account-store.ts';
+export * from './platforms/embedded/embedded-account-store.ts';
+export * from './roles/authorizer.ts';
+export * from './roles/role-template.ts';
+export * from './sasl/channel-binding.ts';
+export * from './sasl/external.ts';
+export * from './sasl/mechanism.ts';
+export * from './sasl/scram.ts';
+export * from './x509/der.ts';
+export * from './x509/identity.ts';
