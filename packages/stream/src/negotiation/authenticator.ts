@@ -1,4 +1,6 @@
-import type { JID } from '../jid.ts';
+import type { AuthenticatedAccount } from '../session/account.ts';
+
+export type { AuthenticatedAccount, SessionLimits } from '../session/account.ts';
 
 /**
  * What `stream` asks of whoever knows credentials (`auth` fills it, `main.ts` hands it in).
@@ -20,28 +22,6 @@ export interface TlsFacts {
   readonly peerVerifyError?: string;
   /** Channel binding data by type (RFC 9266, RFC 5929); only the types that are safe on this connection. */
   channelBinding(type: string): Buffer | undefined;
-}
-
-/** Limits that a role gives to its streams. Bytes and counts; all positive. */
-export interface SessionLimits {
-  /** Largest stanza that is handled; a larger one is skipped and answered. */
-  readonly maxStanzaBytes: number;
-  /** Largest stanza that is skipped; beyond it the stream ends with `policy-violation`. */
-  readonly hardStanzaBytes: number;
-  /** Most bound resources per account. */
-  readonly maxResources: number;
-}
-
-/** Who logged in. `account` is a bare JID. */
-export interface AuthenticatedAccount {
-  readonly account: JID;
-  readonly role: string;
-  readonly mechanism: string;
-  readonly limits: SessionLimits;
-  /** SHA-256 fingerprint (hex) of the certificate that proved the account, for EXTERNAL. */
-  readonly certificateFingerprint?: string;
-  /** When that certificate expires (ms since the epoch): the stream ends then (RFC 6120 §13.7.2.3). */
-  readonly certificateNotAfterMs?: number;
 }
 
 export type SaslStep =

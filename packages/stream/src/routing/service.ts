@@ -1,4 +1,5 @@
 import type { Element } from 'ltx';
+import type { StanzaError } from '../errors/stanza-error.ts';
 import type { JID } from '../jid.ts';
 import type { SessionPort } from '../session/ports.ts';
 
@@ -37,6 +38,8 @@ export interface StanzaService {
   readonly routes: readonly IqRoute[];
   /** Messages addressed to the service (approval forms). Throws `StanzaError` to bounce. */
   message(message: Element, from: Sender): Promise<void>;
+  /** Which error answers a request that was too long to read; `path` names its elements from the payload down, as far as they were seen. */
+  tooBig?(path: readonly { readonly ns: string; readonly name: string }[], maxBytes: number): StanzaError;
   /** Error messages that come back for something the service sent (bounces). Never answered. */
   bounced(message: Element, from: Sender): Promise<void>;
 }
