@@ -1,5 +1,6 @@
 export * from './cluster/embedded/offline-messages.ts';
 export * from './cluster/offline-messages.ts';
+export * from './delay.ts';
 export * from './errors/sasl-failure.ts';
 export * from './errors/stanza-error.ts';
 export * from './errors/stream-error.ts';
@@ -19,4 +20,8 @@ export * from './session/sessions.ts';
 export * from './transport/close-reason.ts';
 export * from './transport/listener.ts';
 export * from './transport/xml-stream.ts';
+export * from './xml/element.ts';
+export * from './xml/names.ts';
 export * from './xml/ns.ts';
+export * from './xml/serialize.ts';
+export * from './xml/tokenizer.ts';
