@@ -40,7 +40,7 @@ export interface PathStep {
  * A stanza over the soft limit, skipped: its start tag without children, and the chain of first child elements as far as
  * it was read (not the stanza itself): enough to know what was asked.
  */
-export interface OversizeEvent {
+interface OversizeEvent {
   readonly kind: 'oversize';
   readonly head: Element;
   readonly bytes: number;
