@@ -1,0 +1,129 @@
+import { type Account, Client, type ClientOptions, type TlsMode } from './client.ts';
+import type { ConsumerReport } from './consumer.ts';
+import { monotonicMicros } from './event-scanner.ts';
+import { cpuSeconds } from './proc.ts';
+import type { ServerUnderTest } from './server.ts';
+import { SwarmProcess } from './swarm-process.ts';
+
+/** What one measured stretch cost. Seconds. */
+export interface Cost {
+  readonly wallSeconds: number;
+  /** CPU of the server process, from /proc/PID/stat. */
+  readonly serverCpu: number;
+  /** CPU of the swarm processes and the driver together. */
+  readonly clientCpu: number;
+}
+
+/** A source address carries some 28,000 connections to one port; beyond this many sessions the swarms use more addresses. */
+const SESSIONS_PER_ADDRESS = 20_000;
+/** Logins at a time in each swarm: enough to keep the server busy, few enough that none times out. */
+const LOGIN_CONCURRENCY = 32;
+/** Time for a whole group to receive what was published; a run in which events are missing ends after it. */
+export const DELIVERY_DEADLINE_MS = 60_000;
+
+/** A server, the swarm processes around it and the driver's own session: what every scenario works with. */
+export class Rig {
+  readonly server: ServerUnderTest;
+  readonly swarms: readonly SwarmProcess[];
+  readonly #tls: TlsMode;
+  readonly #say: (text: string) => void;
+
+  private constructor(server: ServerUnderTest, swarms: readonly SwarmProcess[], tls: TlsMode, say: (text: string) => void) {
+    this.server = server;
+    this.swarms = swarms;
+    this.#tls = tls;
+    this.#say = say;
+  }
+
+  static async assemble(server: ServerUnderTest, swarmCount: number, tls: TlsMode, say: (text: string) => void): Promise<Rig> {
+    const swarms = Array.from({ length: swarmCount }, () => new SwarmProcess());
+    await Promise.all(swarms.map((swarm) => swarm.ask('configure', { endpoint: server.endpoint, tls })));
+    return new Rig(server, swarms, tls, say);
+  }
+
+  dismantle(): void {
+    for (const swarm of this.swarms) swarm.stop();
+  }
+
+  say(text: string): void {
+    this.#say(text);
+  }
+
+  /** A session of the driver itself, for creating topics and for publishing to many. */
+  login(account: Account, resource = 'driver'): Promise<Client> {
+    const options: ClientOptions = { endpoint: this.server.endpoint, tls: this.#tls, account, resource };
+    return Client.open(options);
+  }
+
+  /** Logs accounts in, evenly over the swarms. */
+  async openGroup(group: string, accounts: readonly Account[]): Promise<void> {
+    this.say(`logging in ${accounts.length} ${group}`);
+    const addresses = Math.ceil(accounts.length / SESSIONS_PER_ADDRESS);
+    await this.#each((swarm, index) =>
+      swarm.ask('open', {
+        group,
+        accounts: this.#share(accounts, index),
+        concurrency: LOGIN_CONCURRENCY,
+        resource: 'bench',
+        ...(addresses > 1 ? { localAddress: `127.0.0.${2 + (index % addresses)}` } : {}),
+      }),
+    );
+  }
+
+  /** Each member subscribes to one topic; with stream management also asks for acknowledgements. */
+  async subscribeGroup(group: string, node: string, streamManagement: boolean): Promise<void> {
+    this.say(`subscribing ${group}`);
+    await this.#each((swarm) =>
+      swarm.ask('subscribe', { group, nodes: [node], concurrency: LOGIN_CONCURRENCY, streamManagement }),
+    );
+  }
+
+  /** Waits until every member of every swarm has received so many events since it logged in. @throws SwarmDeadline */
+  async received(group: string, members: number, eventsEach: number): Promise<void> {
+    await this.#each((swarm, index) =>
+      swarm.ask('received', { group, events: eventsEach * this.#shareSize(members, index) }, DELIVERY_DEADLINE_MS),
+    );
+  }
+
+  async resetGroup(group: string): Promise<void> {
+    await this.#each((swarm) => swarm.ask('reset', { group }));
+  }
+
+  reports(group: string): Promise<readonly ConsumerReport[]> {
+    return Promise.all(this.swarms.map((swarm) => swarm.ask('report', { group })));
+  }
+
+  async closeGroup(group: string): Promise<void> {
+    await this.#each((swarm) => swarm.ask('close', { group }));
+  }
+
+  /** Runs `work` between two readings of the clocks. */
+  async measure<T>(pid: number, work: () => Promise<T>): Promise<{ readonly result: T; readonly cost: Cost }> {
+    const clientsBefore = await this.#clientCpu();
+    const serverBefore = cpuSeconds(pid);
+    const began = monotonicMicros();
+    const result = await work();
+    const wallSeconds = (monotonicMicros() - began) / 1e6;
+    const serverCpu = cpuSeconds(pid) - serverBefore;
+    return { result, cost: { wallSeconds, serverCpu, clientCpu: (await this.#clientCpu()) - clientsBefore } };
+  }
+
+  async #clientCpu(): Promise<number> {
+    const swarms = await Promise.all(this.swarms.map((swarm) => swarm.ask('cpu', {})));
+    const { user, system } = process.cpuUsage();
+    return swarms.reduce((sum, cpu) => sum + cpu, (user + system) / 1e6);
+  }
+
+  async #each(work: (swarm: SwarmProcess, index: number) => Promise<unknown>): Promise<void> {
+    await Promise.all(this.swarms.map(work));
+  }
+
+  /** Every n-th account belongs to swarm n. */
+  #share(accounts: readonly Account[], swarm: number): Account[] {
+    return accounts.filter((_, i) => i % this.swarms.length === swarm);
+  }
+
+  #shareSize(members: number, swarm: number): number {
+    return Math.floor((members - swarm - 1) / this.swarms.length) + 1;
+  }
+}

@@ -1,0 +1,71 @@
+import type { BarName } from '../bars.ts';
+import type { TlsMode } from '../driver/client.ts';
+import type { ConsumerReport } from '../driver/consumer.ts';
+import type { LatencyCounts } from '../driver/latency.ts';
+import type { Cost, Rig } from '../driver/rig.ts';
+import type { ServerNeeds } from '../driver/server.ts';
+
+/** Every option of the command line, checked. Which of them a scenario heeds its file says. */
+export interface BenchOptions {
+  readonly consumers: number;
+  readonly publishers: number;
+  readonly burst: number;
+  readonly streamManagement: boolean;
+  readonly seconds: number;
+  /** Requests that each publisher or pinging session leaves unanswered at a time. */
+  readonly window: number;
+  readonly logins: number;
+  readonly mechanism: 'scram' | 'external';
+  /** Bytes of one report; an event is some 400 larger. */
+  readonly reportBytes: number;
+  readonly tls: TlsMode;
+  readonly seed: number;
+}
+
+/** One line of the report. */
+export interface Figure {
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  /** Decimals to print. */
+  readonly digits: number;
+  readonly bar?: BarName;
+}
+
+export interface ScenarioResult {
+  readonly figures: readonly Figure[];
+  readonly latencies: readonly { readonly name: string; readonly counts: readonly LatencyCounts[] }[];
+  readonly costs: Readonly<Record<string, Cost>>;
+  /** Empty when every consumer received every event once and in order. */
+  readonly faults: readonly string[];
+}
+
+export interface Scenario {
+  /** Name of the result file for these options. */
+  title(options: BenchOptions): string;
+  needs(options: BenchOptions): ServerNeeds;
+  run(rig: Rig, options: BenchOptions): Promise<ScenarioResult>;
+}
+
+/** What was wrong at the consumers of a run, in words. `wanted` is the number of events that all of them together should have. */
+export function consumerFaults(reports: readonly ConsumerReport[], wanted: number): string[] {
+  const total = (pick: (report: ConsumerReport) => number) => reports.reduce((sum, report) => sum + pick(report), 0);
+  const events = total((report) => report.events);
+  const faults: string[] = [];
+  if (events !== wanted) faults.push(`${wanted} events were due at the consumers, ${events} came`);
+  const [gaps, repeats, lost] = [total((r) => r.gaps), total((r) => r.repeats), total((r) => r.lost)];
+  if (gaps + repeats + lost > 0) {
+    const first = reports.find((report) => report.firstFault !== '')?.firstFault ?? '';
+    faults.push(`${gaps} gaps, ${repeats} repeats, ${lost} lost streams; first: ${first}`);
+  }
+  return faults;
+}
+
+/** CPU, as every scenario prints it. */
+export function costFigures(cost: Cost): Figure[] {
+  return [
+    { name: 'measured for', value: cost.wallSeconds, unit: 's', digits: 1 },
+    { name: 'CPU of the server', value: cost.serverCpu, unit: 's', digits: 2 },
+    { name: 'CPU of the clients', value: cost.clientCpu, unit: 's', digits: 2 },
+  ];
+}
