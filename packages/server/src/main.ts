@@ -1,0 +1,92 @@
+import type { AddressInfo } from 'node:net';
+import type { Config } from './config.ts';
+import { type ControlServer, serveControl } from './control/server.ts';
+import type { HealthFacts } from './health.ts';
+import { type HttpServer, serveHttp } from './http.ts';
+import { createLogger, type ProgramLogger } from './observe/log.ts';
+import { createRegistry, type LifecycleState, monitorLoop, registerCertificateExpiry, registerState } from './observe/metrics.ts';
+import type { RunningInstance, StartInstance } from './running-instance.ts';
+import { openStore } from './store-environment.ts';
+import { loadTlsCredentials } from './tls-files.ts';
+import { VERSION } from './version.ts';
+
+/** A program that serves until it is stopped. */
+export interface RunningProgram {
+  readonly instance: RunningInstance;
+  readonly addresses: { readonly starttls?: AddressInfo; readonly directTls?: AddressInfo; readonly http?: AddressInfo };
+  readonly log: ProgramLogger;
+  state(): LifecycleState;
+  /** Not ready, then streams, then sockets, then the store. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts one instance and everything around it: the store, metrics and probes, the engine, the control socket.
+ * Either all of it serves, or it throws and nothing is left behind.
+ *
+ * @throws ConfigError | StoreError | Error of `listen`
+ */
+export async function startProgram(
+  config: Config,
+  startInstance: StartInstance,
+  log = createLogger(config.log),
+): Promise<RunningProgram> {
+  const undo: (() => Promise<void> | void)[] = [];
+  const unwind = async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  let state: LifecycleState = 'starting';
+  try {
+    const tls = loadTlsCredentials(config, Date.now());
+    for (const warning of tls.warnings) log.warn({}, warning);
+
+    const store = await openStore(config.dataDir);
+    undo.push(() => store.release());
+
+    const registry = createRegistry(VERSION);
+    const loop = monitorLoop(registry);
+    undo.push(() => loop.stop());
+    registerState(registry, () => state);
+    registerCertificateExpiry(registry, () => tls.notAfterMs);
+    const health: HealthFacts = {
+      state: () => state,
+      storeWritable: () => store.isWritable(),
+      certificateNotAfterMs: () => tls.notAfterMs,
+      lagMs: () => loop.lagMs(),
+      nowMs: () => Date.now(),
+    };
+
+    // First of the listeners, so that /startupz can say "starting".
+    const http: HttpServer | undefined = config.listeners.http.enabled
+      ? await serveHttp({ ...config.listeners.http, registry, health })
+      : undefined;
+    if (http !== undefined) undo.push(() => http.close());
+
+    const instance = await startInstance(config, { root: store.root, tls, log, registry, version: VERSION });
+    undo.push(() => instance.stop('drain', config.drain.graceMs));
+
+    const control: ControlServer = await serveControl(config.dataDir, instance.admin, log);
+    undo.push(() => control.close());
+
+    state = 'ready';
+    const addresses = { ...instance.addresses, ...(http === undefined ? {} : { http: http.address }) };
+    log.info({ instanceId: instance.instanceId, domain: config.domain, brokerDomain: config.brokerDomain }, 'ready');
+    let stopped: Promise<void> | undefined;
+    return {
+      instance,
+      addresses,
+      log,
+      state: () => state,
+      stop() {
+        state = 'draining'; // /readyz says so while streams end
+        stopped ??= unwind().then(() => {
+          state = 'stopped';
+        });
+        return stopped;
+      },
+    };
+  } catch (error) {
+    await unwind();
+    throw error;
+  }
+}
