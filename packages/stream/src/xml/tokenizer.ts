@@ -1,9 +1,51 @@
 import type { Element } from 'ltx';
-import { asciiText, utf8Text } from './bytes.ts';
+import {
+  AMP,
+  APOS,
+  asciiText,
+  BANG_SIGN,
+  CDATA_BYTES,
+  CLOSE_BRACKET,
+  CR,
+  copyBytes,
+  EQUALS,
+  GT,
+  grown,
+  HASH,
+  isUtf8Lead,
+  LF,
+  LOWER_X,
+  LT,
+  MINUS,
+  OPEN_BRACKET,
+  PLAIN,
+  QUESTION,
+  QUOTE,
+  SEMICOLON,
+  SLASH,
+  SPACE,
+  TAB,
+  TEXT_BYTES,
+  utf8Text,
+  VALUE_BYTES,
+} from './bytes.ts';
 import { type Attributes, newAttributes, OpaqueElement, WireElement } from './element.ts';
-import { isXmlName } from './names.ts';
+import { fault } from './fault.ts';
+import {
+  DECLARES_DEFAULT,
+  HASH_PRIME,
+  HASH_START,
+  NAME_BYTES,
+  NAME_START,
+  type Name,
+  nameOf,
+  PREFIXED,
+  UNPREFIXED,
+} from './name-table.ts';
 import { NS } from './ns.ts';
 import { escapeAttribute } from './serialize.ts';
+
+export { XmlFault, type XmlFaultKind } from './fault.ts';
 
 /**
  * Bytes of a stream to stanzas: RFC 6120 §11 on XML 1.0 (fifth edition) and Namespaces in XML 1.0 (third edition).
@@ -56,32 +98,6 @@ export type XmlEvent =
   /** The end tag of the root. Whatever follows is dropped. */
   | { readonly kind: 'close' };
 
-export type XmlFaultKind =
-  | 'not-well-formed' // RFC 6120 §11.3
-  | 'restricted' // §11.1
-  | 'bad-utf8' // §11.6
-  | 'unsupported-encoding' // §11.6
-  | 'too-big'
-  | 'too-deep'
-  | 'too-many-attributes'
-  | 'name-too-long';
-
-/** What is wrong with the bytes, in XML's own words; the transport turns it into a stream error. */
-export class XmlFault extends Error {
-  override readonly name = 'XmlFault';
-  readonly kind: XmlFaultKind;
-
-  /** `what` is for the log and holds nothing that the peer sent. */
-  constructor(kind: XmlFaultKind, what: string) {
-    super(`${kind}: ${what}`);
-    this.kind = kind;
-  }
-}
-
-function fault(kind: XmlFaultKind, what: string): never {
-  throw new XmlFault(kind, what);
-}
-
 /** A longer namespace name is refused (`name-too-long`): declarations are held even while a stanza is skipped. */
 const MAX_NAMESPACE_BYTES = 4096;
 /** delivery.md §4.7: at most this much is copied onto a payload's root. */
@@ -121,128 +137,12 @@ const KEEP = 0; // element tree
 const OPAQUE = 1; // checked and captured as bytes
 const SKIP = 2; // checked only: the stanza is over the soft limit
 
-const TAB = 0x09;
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-const BANG_SIGN = 0x21;
-const QUOTE = 0x22;
-const HASH = 0x23;
-const AMP = 0x26;
-const APOS = 0x27;
-const MINUS = 0x2d;
-const SLASH = 0x2f;
-const COLON = 0x3a;
-const SEMICOLON = 0x3b;
-const LT = 0x3c;
-const EQUALS = 0x3d;
-const GT = 0x3e;
-const QUESTION = 0x3f;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const LOWER_X = 0x78;
-
-// Classes of bytes in names: NAME_START may begin one, NAME_FOLLOW may only go on. Bytes from 0x80 are judged when the name is complete.
-const NAME_FOLLOW = 1;
-const NAME_START = 2;
-const NAME_BYTES = new Uint8Array(256);
-for (let byte = 0; byte < 256; byte++) {
-  const isLetter = (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a);
-  if (isLetter || byte === 0x5f || byte === COLON || byte >= 0x80) NAME_BYTES[byte] = NAME_START;
-  else if ((byte >= 0x30 && byte <= 0x39) || byte === MINUS || byte === 0x2e) NAME_BYTES[byte] = NAME_FOLLOW;
-}
-
-// Classes of bytes in values and text: 0 is taken as it is, everything else ends the fast loop.
-const PLAIN = 0;
-const WHITE = 1; // in values TAB, LF, CR; in text and CDATA only CR
-const SPECIAL = 2;
-const MULTIBYTE = 3;
-const ILLEGAL = 4; // outside the production Char
-function byteClasses(special: readonly number[], white: readonly number[]): Uint8Array {
-  const classes = new Uint8Array(256);
-  for (let byte = 0; byte < 256; byte++) {
-    if (byte >= 0x80) classes[byte] = MULTIBYTE;
-    else if (byte < SPACE && byte !== TAB && byte !== LF && byte !== CR) classes[byte] = ILLEGAL;
-  }
-  for (const byte of special) classes[byte] = SPECIAL;
-  for (const byte of white) classes[byte] = WHITE;
-  return classes;
-}
-const VALUE_BYTES = byteClasses([QUOTE, APOS, AMP, LT], [TAB, LF, CR]);
-const TEXT_BYTES = byteClasses([LT, AMP, GT, CLOSE_BRACKET], [CR]);
-const CDATA_BYTES = byteClasses([GT, CLOSE_BRACKET], [CR]);
-
 const NOTHING: Buffer = Buffer.alloc(0);
 const CDATA_OPENING = Buffer.from('[CDATA[', 'latin1');
 const DECLARATION_OPENING = Buffer.from('<?xml', 'latin1');
 /** XMLDecl of XML 1.0 §2.8; group 1 is the encoding with its quotes. */
 const XML_DECLARATION =
   /^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:'1\.[0-9]+'|"1\.[0-9]+")(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*('[A-Za-z][\w.-]*'|"[A-Za-z][\w.-]*"))?(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:'(?:yes|no)'|"(?:yes|no)"))?[ \t\r\n]*\?>$/;
-const STRICT_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/** What a qualified name declares or needs. */
-const UNPREFIXED = 0;
-const PREFIXED = 1;
-const DECLARES_DEFAULT = 2; // xmlns
-const DECLARES_PREFIX = 3; // xmlns:a
-
-/** A checked qualified name. */
-class Name {
-  readonly text: string;
-  readonly bytes: Uint8Array;
-  readonly hash: number;
-  readonly prefix: string;
-  readonly local: string;
-  readonly role: number;
-
-  constructor(text: string, bytes: Uint8Array, hash: number) {
-    const colon = text.indexOf(':');
-    this.text = text;
-    this.bytes = bytes;
-    this.hash = hash;
-    this.prefix = colon < 0 ? '' : text.slice(0, colon);
-    this.local = colon < 0 ? text : text.slice(colon + 1);
-    if (text === 'xmlns') this.role = DECLARES_DEFAULT;
-    else if (this.prefix === 'xmlns') this.role = DECLARES_PREFIX;
-    else this.role = colon < 0 ? UNPREFIXED : PREFIXED;
-  }
-}
-
-/**
- * Names seen lately by any stream, one per hash slot, newest wins: a name that is known costs no string. Bounded by its
- * slots and by the length of the names that it takes.
- */
-const KNOWN_NAMES: (Name | undefined)[] = new Array<Name | undefined>(2048).fill(undefined);
-const MAX_KNOWN_NAME_BYTES = 64;
-
-function nameOf(buffer: Buffer, from: number, to: number, hash: number): Name {
-  const length = to - from;
-  const slot = (hash ^ (hash >>> 15)) & 2047;
-  const known = KNOWN_NAMES[slot];
-  if (known !== undefined && known.hash === hash && known.bytes.length === length) {
-    const bytes = known.bytes;
-    let at = 0;
-    while (at < length && bytes[at] === buffer[from + at]) at++;
-    if (at === length) return known;
-  }
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at++) bytes[at] = buffer[from + at]!;
-  let text: string;
-  try {
-    text = STRICT_UTF8.decode(bytes);
-  } catch (error) {
-    if (error instanceof TypeError) fault('bad-utf8', 'in a name');
-    throw error;
-  }
-  if (!isXmlName(text)) fault('not-well-formed', 'a name that is no qualified name');
-  const name = new Name(text, bytes, hash);
-  if (length <= MAX_KNOWN_NAME_BYTES) KNOWN_NAMES[slot] = name;
-  return name;
-}
-
-const HASH_START = 0x811c9dc5 | 0;
-const HASH_PRIME = 0x01000193;
-
 /** One namespace declaration in scope. */
 class Binding {
   readonly prefix: string;
@@ -587,7 +487,7 @@ export class XmlTokenizer {
     // Past its limit a namespace name is only known to be too long; its end reports that.
     if (this.#mode === SKIP && this.#state === VALUE && this.#savedLength > MAX_NAMESPACE_BYTES) return;
     this.#room(to - from);
-    this.#chunk.copy(this.#saved, this.#savedLength, from, to);
+    copyBytes(this.#chunk, from, to, this.#saved, this.#savedLength);
     this.#savedLength += to - from;
   }
 
@@ -642,7 +542,7 @@ export class XmlTokenizer {
     if (more <= 0) return;
     const needed = this.#capturedLength + more;
     if (needed > this.#captured.length) this.#captured = grown(this.#captured, this.#capturedLength, needed);
-    this.#chunk.copy(this.#captured, this.#capturedLength, this.#capture, to);
+    copyBytes(this.#chunk, this.#capture, to, this.#captured, this.#capturedLength);
     this.#capturedLength = needed;
   }
 
@@ -1470,18 +1370,6 @@ const PREDEFINED = new Map<number, number>(
 /** The attribute that makes a declaration. */
 function declarationOf(binding: Binding): string {
   return binding.prefix === '' ? 'xmlns' : `xmlns:${binding.prefix}`;
-}
-
-/** A buffer of at least `needed` bytes, double the size of the old one, with the old one's first `length` bytes. */
-function grown(old: Buffer, length: number, needed: number): Buffer {
-  const buffer = Buffer.allocUnsafeSlow(Math.max(KEPT_BUFFER_BYTES, old.length * 2, needed));
-  old.copy(buffer, 0, 0, length);
-  return buffer;
-}
-
-/** Whether a UTF-8 sequence can begin with this byte. */
-function isUtf8Lead(byte: number): boolean {
-  return byte < 0x80 || (byte >= 0xc2 && byte <= 0xf4);
 }
 
 function firstElement(parent: Element): Element | undefined {
