@@ -1,0 +1,72 @@
+import { NS } from '@xmpp-grid/stream';
+import { Element } from 'ltx';
+import { decideOwn } from '../access/decide.ts';
+import { demand, demandGrant, openTopic } from '../access/topic-access.ts';
+import { PubsubError } from '../errors.ts';
+import { requiredNode, verbElement } from '../request/parse.ts';
+import { untilFresh } from '../request/stale.ts';
+import type { Verb } from '../request/verb.ts';
+import { guardOf } from '../store/topic-store.ts';
+import type { VerbDeps } from './deps.ts';
+
+interface DeleteRequest {
+  readonly node: string;
+  readonly redirect: string | undefined;
+}
+
+/** Longest URI that is kept in a tombstone, in bytes: twice a JID and a node name. */
+const MAX_REDIRECT_BYTES = 4096;
+
+/** @see XEP-0060 §8.4 */
+export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
+  key: 'set owner delete',
+  features: ['delete-nodes'],
+
+  parse(pubsub) {
+    const element = verbElement(pubsub);
+    const node = requiredNode(element);
+    const redirect = element.getChild('redirect', pubsub.getNS());
+    if (!redirect) return { node, redirect: undefined };
+    const uri: string | undefined = redirect.attrs.uri;
+    if (!uri || Buffer.byteLength(uri) > MAX_REDIRECT_BYTES || !/^[A-Za-z][A-Za-z0-9+.-]*:/.test(uri)) {
+      throw new PubsubError('malformed-request', { text: '<redirect/> has a URI in its attribute uri' });
+    }
+    return { node, redirect: uri };
+  },
+
+  /**
+   * Deletes the topic with its items. Subscribers hear of it from the log; requests that wait have no place in the log,
+   * so those who made them are told from here (§8.4.2).
+   *
+   * @throws PubsubError `node-does-not-exist` | `insufficient-privileges` | `blocked`
+   */
+  async perform({ node, redirect }, who, deps) {
+    const { pending, notify } = await untilFresh(async () => {
+      const { record, affiliation } = await openTopic(node, who, deps);
+      demandGrant('delete', node, who, deps);
+      demand(decideOwn(affiliation), 'delete', node, who, deps);
+      const pending = (await deps.store.subscriptions(node)).filter(({ state }) => state === 'pending');
+      const notify = record.config.notifyDelete;
+      const done = await deps.store.commit(node, guardOf(record), {
+        kind: 'delete',
+        publisher: who.account,
+        stampMs: deps.now(),
+        notify,
+        ...(redirect === undefined ? {} : { redirect }),
+      });
+      if (done === 'stale') return done;
+      if (done === 'gone') throw new PubsubError('node-does-not-exist');
+      return { pending, notify };
+    });
+    deps.audit.changed({ account: who.account, node, action: 'delete' });
+    if (!notify) return;
+    for (const { jid } of pending) {
+      const message = new Element('message', { from: deps.domain, to: jid, id: deps.randomId() });
+      const element = message.c('event', { xmlns: NS.pubsubEvent }).c('delete', { node });
+      if (redirect !== undefined) element.c('redirect', { uri: redirect });
+      await deps.outbound.send(message);
+    }
+  },
+
+  render: () => undefined,
+};
