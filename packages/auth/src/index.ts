@@ -11,3 +11,6 @@ export * from './sasl/mechanism.ts';
 export * from './sasl/scram.ts';
 export * from './x509/der.ts';
 export * from './x509/identity.ts';
+export * from './x509/issue.ts';
+export * from './x509/pkcs12.ts';
+export * from './x509/tls-context.ts';

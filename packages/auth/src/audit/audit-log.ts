@@ -27,6 +27,7 @@ export type AuditEvent =
       readonly remoteAddress: string;
     }
   | { readonly kind: 'account-changed'; readonly account: string; readonly by: string; readonly change: string }
+  | { readonly kind: 'topic-changed'; readonly account: string; readonly action: string; readonly node: string; readonly detail?: string }
   | { readonly kind: 'denied'; readonly account: string; readonly action: string; readonly node: string; readonly why: string };
 
 /** Takes audit events. Synchronous and unable to fail: a sink that writes somewhere queues and reports its own trouble. */

@@ -19,8 +19,6 @@ export interface AccountStore {
   /**
    * Stores a record. `expected` is the version that was read, or undefined for an account that must not exist yet.
    * Returns the new version, or `stale`: read again and decide again.
-   *
-   * @throws RangeError when the JID is too long to be a key (over 1,900 bytes)
    */
   put(account: PlatformAccount, expected: string | undefined): Promise<{ readonly version: string } | 'stale'>;
   /** Removes a record that still has the version. */

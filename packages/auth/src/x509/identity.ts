@@ -43,7 +43,8 @@ export interface CertificateIdentity {
   readonly endPointHash: string | undefined;
 }
 
-const OID = {
+/** Object identifiers of RFC 5280, RFC 6120 §13.7.1.4 and RFC 4985 in dotted form. */
+export const OID = {
   subjectAltName: '2.5.29.17',
   extendedKeyUsage: '2.5.29.37',
   anyExtendedKeyUsage: '2.5.29.37.0',

@@ -4,10 +4,11 @@ import type { Database } from 'lmdb';
 import { decodeAccount, encodeAccount, type PlatformAccount } from '../account.ts';
 import type { AccountStore, VersionedAccount } from '../account-store.ts';
 
-/** lmdb takes keys up to 1,978 bytes; its own encoding of text adds a few. */
-const MAX_KEY_BYTES = 1900;
-
-/** Accounts in one lmdb database: bare JID -> version, space, JSON. The environment belongs to whoever handed it in. */
+/**
+ * Accounts in one lmdb database of encoding `string`: bare JID -> version, space, JSON. The environment belongs to
+ * whoever handed it in. Every bare JID fits a key of lmdb (1,978 bytes): a localpart has 1,023 at most, and a domain
+ * name, whose A-labels have 253 characters, no more than about 870.
+ */
 export class EmbeddedAccountStore implements AccountStore {
   readonly #db: Database<string, string>;
 
@@ -16,13 +17,11 @@ export class EmbeddedAccountStore implements AccountStore {
   }
 
   async get(jid: JID): Promise<VersionedAccount | undefined> {
-    if (isTooLong(jid)) return undefined; // `put` never stored it
     const value = this.#db.get(jid.bareString);
     return value === undefined ? undefined : decode(value);
   }
 
   async put(account: PlatformAccount, expected: string | undefined): Promise<{ readonly version: string } | 'stale'> {
-    if (isTooLong(account.jid)) throw new RangeError('the JID of an account may have at most 1,900 bytes');
     const version = randomBytes(12).toString('base64url');
     const written = await this.#guarded(account.jid, expected, (key) => {
       this.#db.put(key, `${version} ${encodeAccount(account)}`);
@@ -49,7 +48,6 @@ export class EmbeddedAccountStore implements AccountStore {
 
   /** Runs a write when the record still has the expected version; resolves when it has reached the disk. */
   async #guarded(jid: JID, expected: string | undefined, write: (key: string) => void): Promise<boolean> {
-    if (isTooLong(jid)) return false;
     const key = jid.bareString;
     const done = await this.#db.transaction(() => {
       const value = this.#db.get(key);
@@ -60,10 +58,6 @@ export class EmbeddedAccountStore implements AccountStore {
     if (done) await this.#db.flushed;
     return done;
   }
-}
-
-function isTooLong(jid: JID): boolean {
-  return Buffer.byteLength(jid.bareString) > MAX_KEY_BYTES;
 }
 
 function versionOf(value: string): string {
