@@ -175,6 +175,16 @@ export const SETTINGS = {
     handshakeTimeoutMs: duration({ minMs: 100, maxMs: 600_000, default: '10s', doc: 'Time for the TLS handshake.' }),
     authTimeoutMs: duration({ minMs: 100, maxMs: 600_000, default: '30s', doc: 'Time from the connection to a bound resource.' }),
   },
+  /** RFC 8600 §3, interface C. */
+  allowsDirect: flag({ default: true, doc: 'Whether platforms may send stanzas to each other directly, beside the Broker (RFC 8600 §3).' }),
+  streamManagement: {
+    resumeTimeoutMs: duration({
+      minMs: 1000,
+      maxMs: 86_400_000,
+      default: '5min',
+      doc: 'Time in which a broken stream may be resumed (XEP-0198 §5).',
+    }),
+  },
   ping: {
     intervalMs: duration({
       minMs: 1000,

@@ -27,3 +27,4 @@ export * from './xml/names.ts';
 export * from './xml/ns.ts';
 export * from './xml/serialize.ts';
 export * from './xml/tokenizer.ts';
+export * from './observe/metrics.ts';

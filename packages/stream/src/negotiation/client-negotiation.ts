@@ -54,7 +54,8 @@ export class ClientNegotiation implements StreamHandler {
   #state: NegotiationState;
   #tls: TlsFacts | undefined;
   #exchange: SaslExchange | undefined;
-  #mechanism = '';
+  /** The one under way, by the name under which it was offered. */
+  #mechanism = 'other';
   #failures = 0;
   #bindFailures = 0;
   #who: AuthenticatedAccount | undefined;
@@ -66,6 +67,7 @@ export class ClientNegotiation implements StreamHandler {
     this.#deps = deps;
     this.#tls = tls;
     this.#state = tls === undefined ? 'plain' : 'secure';
+    if (tls !== undefined) stream.tlsVersion = tls.version;
     this.#timer = setTimeout(
       () => stream.close('negotiation-timeout', new StreamError('connection-timeout', { text: 'log in faster' })),
       deps.timeoutMs,
@@ -76,9 +78,9 @@ export class ClientNegotiation implements StreamHandler {
 
   header(header: Element): void {
     const attrs = header.attrs as Record<string, string | undefined>;
-    const from = attrs['from'];
+    const from = attrs.from;
     this.#lang = attrs['xml:lang'];
-    const to = attrs['to'];
+    const to = attrs.to;
     // A missing 'to' is let pass as §4.7.2's interoperability note asks; a wrong one is not.
     let isServed = to === undefined;
     try {
@@ -86,7 +88,7 @@ export class ClientNegotiation implements StreamHandler {
     } catch {
       // Not an address at all: as unknown as any other host.
     }
-    const version = /^([0-9]+)\.([0-9]+)$/.exec(attrs['version'] ?? '0.9');
+    const version = /^([0-9]+)\.([0-9]+)$/.exec(attrs.version ?? '0.9');
     this.#stream.sendHeader(this.#deps.domain, bareOf(from), this.#lang);
     if (!isServed) throw new StreamError('host-unknown', { text: `this server serves ${this.#deps.domain}` }); // §4.9.3.6
     if (version === null || Number(version[1]) < 1)
@@ -140,7 +142,7 @@ export class ClientNegotiation implements StreamHandler {
   // --- STARTTLS, RFC 6120 §5 ----------------------------------------------------------------------
 
   #plain(element: Element): void | Promise<void> {
-    const ns = element.attrs['xmlns'];
+    const ns = element.attrs.xmlns;
     if (ns === NS.sasl && element.name === 'auth') {
       // §6.5.4; TLS is mandatory to negotiate.
       this.#stream.send(new SaslFailure('encryption-required', { text: 'negotiate STARTTLS first' }).toElement());
@@ -160,6 +162,7 @@ export class ClientNegotiation implements StreamHandler {
     return this.#deps.secure(this.#stream).then(
       (facts) => {
         this.#tls = facts;
+        this.#stream.tlsVersion = facts.version;
         this.#state = 'secure';
       },
       (error: unknown) => {
@@ -179,15 +182,18 @@ export class ClientNegotiation implements StreamHandler {
   // --- SASL, RFC 6120 §6 --------------------------------------------------------------------------
 
   #secureElement(element: Element): void | Promise<void> {
-    if (element.attrs['xmlns'] !== NS.sasl) throw new StreamError('not-authorized', { text: 'authenticate first' });
+    if (element.attrs.xmlns !== NS.sasl) throw new StreamError('not-authorized', { text: 'authenticate first' });
     switch (element.name) {
       case 'auth':
         return this.#step(() => {
-          this.#mechanism = (element.attrs['mechanism'] as string | undefined) ?? '';
+          const mechanism = (element.attrs.mechanism as string | undefined) ?? '';
           const tls = this.#tls as TlsFacts;
-          const offered = this.#deps.authenticator.mechanisms(this.#deps.domain, tls);
-          if (!offered.includes(this.#mechanism)) throw new SaslFailure('invalid-mechanism');
-          this.#exchange = this.#deps.authenticator.begin(this.#mechanism, this.#deps.domain, tls);
+          this.#mechanism = 'other';
+          if (!this.#deps.authenticator.mechanisms(this.#deps.domain, tls).includes(mechanism)) {
+            throw new SaslFailure('invalid-mechanism'); // §6.5.7
+          }
+          this.#mechanism = mechanism;
+          this.#exchange = this.#deps.authenticator.begin(mechanism, this.#deps.domain, tls);
           return this.#exchange.step(decodeSasl(element.text(), 'auth'));
         });
       case 'response':
@@ -235,16 +241,6 @@ export class ClientNegotiation implements StreamHandler {
       this.#exchange = undefined;
       this.#failures++;
       this.#deps.outcome({ mechanism: this.#mechanism, result: error.condition });
-      this.#deps.log.info(
-        {
-          mechanism: this.#mechanism,
-          condition: error.condition,
-          why: error.why,
-          remote: this.#stream.remoteAddress,
-          attempt: this.#failures,
-        },
-        'login refused',
-      );
       this.#stream.send(error.toElement());
       if (this.#failures >= this.#deps.saslRetries) {
         this.#stream.close('authentication-failed', new StreamError('policy-violation', { text: 'too many failed logins' })); // §6.4.5
@@ -255,12 +251,12 @@ export class ClientNegotiation implements StreamHandler {
   // --- resource binding, RFC 6120 §7; resumption, XEP-0198 §5 -----------------------------------------
 
   #authenticatedElement(element: Element): void | Promise<void> {
-    const ns = element.attrs['xmlns'];
+    const ns = element.attrs.xmlns;
     if (ns === NS.streamManagement) return this.#management(element);
     if (
       ns !== NS.client ||
       element.name !== 'iq' ||
-      element.attrs['type'] !== 'set' ||
+      element.attrs.type !== 'set' ||
       element.getChild('bind', NS.bind) === undefined
     ) {
       throw new StreamError('not-authorized', { text: 'bind a resource first' }); // §7.1
@@ -271,7 +267,7 @@ export class ClientNegotiation implements StreamHandler {
   async #bind(iq: Element): Promise<void> {
     const who = this.#who as AuthenticatedAccount;
     try {
-      if (iq.attrs['id'] === undefined) throw new StanzaError('bad-request', { text: 'an IQ needs an id' });
+      if (iq.attrs.id === undefined) throw new StanzaError('bad-request', { text: 'an IQ needs an id' });
       const asked = iq.getChild('bind', NS.bind)?.getChild('resource');
       const resource = asked === undefined ? undefined : prepareResource(who.account, asked.text());
       if (!(await this.#deps.mayStay(who))) throw new StanzaError('not-allowed'); // §7.6.2.2
@@ -280,8 +276,8 @@ export class ClientNegotiation implements StreamHandler {
       this.#boundNow();
       const bind = new Element('bind', { xmlns: NS.bind }).c('jid').t(session.jid.toString()).up();
       const reply = iqResult(iq, bind);
-      delete reply.attrs['from'];
-      delete reply.attrs['to'];
+      delete reply.attrs.from;
+      delete reply.attrs.to;
       session.sendStanza(reply);
       // Write ours, then read theirs: the account may have been cut while we bound (delivery.md §2.6).
       if (!(await this.#deps.mayStay(who))) {
@@ -308,12 +304,12 @@ export class ClientNegotiation implements StreamHandler {
   async #resume(element: Element): Promise<void> {
     const who = this.#who as AuthenticatedAccount;
     const attrs = element.attrs as Record<string, string | undefined>;
-    if (attrs['previd'] === undefined || attrs['h'] === undefined) {
+    if (attrs.previd === undefined || attrs.h === undefined) {
       this.#stream.send(failed('bad-request'));
       return;
     }
     const isResumed =
-      (await this.#deps.mayStay(who)) && (await this.#deps.sessions.resume(this.#stream, who, attrs['previd'], attrs['h']));
+      (await this.#deps.mayStay(who)) && (await this.#deps.sessions.resume(this.#stream, who, attrs.previd, attrs.h));
     if (!isResumed) {
       this.#stream.send(failed('item-not-found')); // XEP-0198 §5; the client may bind instead
       return;

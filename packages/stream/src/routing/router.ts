@@ -26,7 +26,8 @@ export interface RouterOptions {
   /** Whether platforms may talk to each other directly (RFC 8600 §3, interface C). */
   readonly allowsDirect: boolean;
   readonly log: Logger;
-  stanzaCounted?(kind: 'iq' | 'message' | 'presence', direction: 'in' | 'out'): void;
+  /** Told of each stanza that a client sent. */
+  received?(kind: 'iq' | 'message' | 'presence'): void;
 }
 
 /** RFC 6121 §4.6: most targets of directed presence that one session may have. */
@@ -50,7 +51,7 @@ export class Router implements StanzaSink, Outbound {
 
   readonly #onBug = (error: unknown, iq: Element): void => {
     this.#options.log.error(
-      { err: error, id: iq.attrs['id'], from: iq.attrs['from'] },
+      { err: error, id: iq.attrs.id, from: iq.attrs.from },
       'a bug kept us from answering; internal-server-error was sent',
     );
   };
@@ -66,14 +67,14 @@ export class Router implements StanzaSink, Outbound {
   stanza(stanza: Element, session: Session): void | Promise<void> {
     const attrs = stanza.attrs as Record<string, string | undefined>;
     const own = session.jid;
-    if (attrs['from'] !== undefined && !isOwn(attrs['from'], own)) {
+    if (attrs.from !== undefined && !isOwn(attrs.from, own)) {
       throw new StreamError('invalid-from', { text: `this stream is bound to ${own}` }); // §4.9.3.9
     }
-    attrs['from'] = own.toString(); // §8.1.2.1 rule 1
+    attrs.from = own.toString(); // §8.1.2.1 rule 1
     if (attrs['xml:lang'] === undefined && session.defaultLang !== undefined) attrs['xml:lang'] = session.defaultLang; // §8.1.5
-    this.#options.stanzaCounted?.(stanza.name as 'iq' | 'message' | 'presence', 'in');
+    this.#options.received?.(stanza.name as 'iq' | 'message' | 'presence');
     try {
-      const to = attrs['to'] === undefined ? undefined : JID.parse(attrs['to']);
+      const to = attrs.to === undefined ? undefined : JID.parse(attrs.to);
       const sender: Sender = { jid: own, session, role: session.role };
       switch (stanza.name) {
         case 'iq':
@@ -91,8 +92,8 @@ export class Router implements StanzaSink, Outbound {
   oversize(event: OversizeEvent, session: Session): void {
     const { head, path } = event;
     const max = session.who.limits.maxStanzaBytes;
-    head.attrs['from'] = session.jid.toString();
-    const service = this.#services.get((head.attrs['to'] as string | undefined) ?? '');
+    head.attrs.from = session.jid.toString();
+    const service = this.#services.get((head.attrs.to as string | undefined) ?? '');
     const error =
       (head.name === 'iq' ? service?.service.tooBig?.(path, max) : undefined) ??
       new StanzaError('policy-violation', { type: 'modify', text: `a stanza may have ${max} bytes` }); // §8.3.3.12, §13.12
@@ -102,7 +103,7 @@ export class Router implements StanzaSink, Outbound {
   #answerError(stanza: Element, error: unknown, session: Session): void {
     if (!(error instanceof StanzaError)) throw error;
     // An address that cannot be parsed must not come back as ours.
-    if (error.condition === 'jid-malformed') stanza.attrs['to'] = this.#options.domain;
+    if (error.condition === 'jid-malformed') stanza.attrs.to = this.#options.domain;
     session.answerError(stanza, error);
   }
 
@@ -168,7 +169,7 @@ export class Router implements StanzaSink, Outbound {
   // --- messages, RFC 6121 §8.5 ------------------------------------------------------------------------
 
   #message(message: Element, to: JID, sender: Sender): void | Promise<void> {
-    const type = message.attrs['type'] as string | undefined;
+    const type = message.attrs.type as string | undefined;
     if (to.local === undefined) {
       const service = this.#services.get(to.domain)?.service;
       if (service === undefined) throw this.#unreachable(to);
@@ -180,7 +181,7 @@ export class Router implements StanzaSink, Outbound {
 
   /** Delivers a message to a local account's resources, or keeps it for later (RFC 6121 §8.5.2, §8.5.3). */
   async #toAccount(message: Element, to: JID): Promise<void> {
-    const type = message.attrs['type'] as string | undefined;
+    const type = message.attrs.type as string | undefined;
     const { sessions, offline } = this.#options;
     if (to.resource !== undefined) {
       const session = sessions.find(to);
@@ -203,15 +204,24 @@ export class Router implements StanzaSink, Outbound {
     await offline.store(to.bare, message);
   }
 
+  /** Hands out what was kept while the account was away, now that a resource of it is there (XEP-0160 §2). */
+  deliverOffline(session: SessionPort): void {
+    this.#options.offline.take(session.jid).then(
+      (kept) => {
+        for (const bytes of kept) session.sendStanza(bytes);
+      },
+      (error: unknown) => this.#options.log.error({ err: error, jid: session.jid.toString() }, 'kept messages cannot be read'),
+    );
+  }
+
   #deliver(stanza: Element, session: Session): void {
-    this.#options.stanzaCounted?.(stanza.name as 'iq' | 'message' | 'presence', 'out');
     session.sendStanza(stanza);
   }
 
   // --- presence, RFC 6121 §4 ----------------------------------------------------------------------------
 
   #presence(presence: Element, to: JID | undefined, sender: Sender, session: Session): void {
-    const type = presence.attrs['type'] as string | undefined;
+    const type = presence.attrs.type as string | undefined;
     if (type !== undefined && !PRESENCE_TYPES.has(type))
       throw new StanzaError('bad-request', { text: `presence has no type ${type}` });
     if (to === undefined) {
@@ -233,9 +243,9 @@ export class Router implements StanzaSink, Outbound {
     }
     if (type === 'subscribe') {
       // Deviation: there are no rosters, so every request is answered as for an account that does not exist (RFC 6121 §3.1.3).
-      presence.attrs['type'] = 'unsubscribed';
-      presence.attrs['from'] = to.bare.toString();
-      presence.attrs['to'] = sender.jid.bare.toString();
+      presence.attrs.type = 'unsubscribed';
+      presence.attrs.from = to.bare.toString();
+      presence.attrs.to = sender.jid.bare.toString();
       presence.children = [];
       session.sendStanza(presence);
       return;
@@ -251,7 +261,7 @@ export class Router implements StanzaSink, Outbound {
   // --- from services --------------------------------------------------------------------------------------
 
   async send(stanza: Element): Promise<void> {
-    const to = JID.parse(stanza.attrs['to'] as string);
+    const to = JID.parse(stanza.attrs.to as string);
     if (to.domain !== this.#options.domain) {
       this.#options.log.warn({ to: to.toString() }, 'a stanza for another domain was dropped: federation is not configured');
       return;

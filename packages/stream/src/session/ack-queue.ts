@@ -62,8 +62,8 @@ export class AckQueue {
       if (owner === undefined) {
         this.#stanzaBytes -= (what as Buffer).length;
       } else {
-        let topics = newest.get(owner);
-        if (topics === undefined) newest.set(owner, (topics = new Map()));
+        const topics = newest.get(owner) ?? new Map<string, EntryRef>();
+        newest.set(owner, topics);
         topics.set((what as EntryRef).topic, what as EntryRef);
       }
     }

@@ -122,6 +122,10 @@ export class Session implements SessionPort, StreamHandler {
     return this.#stream?.lastReceivedMs ?? 0;
   }
 
+  get tlsVersion(): string {
+    return this.#stream?.tlsVersion ?? '';
+  }
+
   get queuedBytes(): number {
     return this.#stream?.outbox.bytes ?? 0;
   }
@@ -248,8 +252,8 @@ export class Session implements SessionPort, StreamHandler {
     return true;
   }
 
-  /** Looks for a peer that is gone: pings when nothing came for `idleMs`, ends the stream after twice that. */
-  checkIdle(now: number, idleMs: number): void {
+  /** Looks for a peer that is gone: pings when nothing came for `idleMs`, ends the stream when nothing came `answerMs` later. */
+  checkIdle(now: number, idleMs: number, answerMs: number): void {
     const stream = this.#stream;
     if (stream === undefined || stream.isClosing) return;
     const certificateEnd = this.who.certificateNotAfterMs;
@@ -259,7 +263,7 @@ export class Session implements SessionPort, StreamHandler {
       return;
     }
     const silentMs = now - stream.lastReceivedMs;
-    if (silentMs > 2 * idleMs) {
+    if (silentMs > idleMs + answerMs) {
       this.#loseStream('idle-timeout', new StreamError('connection-timeout', { text: 'nothing was received' }));
     } else if (silentMs > idleMs) {
       if (this.#acks !== undefined) {
@@ -275,7 +279,7 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   stanza(element: Element): void | Promise<void> {
-    const ns = element.attrs['xmlns'];
+    const ns = element.attrs.xmlns;
     if (ns === NS.streamManagement) return this.#managementElement(element);
     const name = element.name;
     if (ns !== NS.client || (name !== 'iq' && name !== 'message' && name !== 'presence')) {
@@ -331,7 +335,7 @@ export class Session implements SessionPort, StreamHandler {
         stream.send(new Element('a', { xmlns: NS.streamManagement, h: String(this.#handled) }));
         return;
       case 'a':
-        this.#acknowledge(element.attrs['h'] as string | undefined);
+        this.#acknowledge(element.attrs.h as string | undefined);
         return;
       case 'enable': {
         // XEP-0198 §3: at most one attempt; a second one may end the stream, we only refuse it (example 6).
@@ -343,13 +347,13 @@ export class Session implements SessionPort, StreamHandler {
         this.#handled = 0;
         this.#behindPing.clear();
         this.#isAsking = false;
-        const wantsResume = element.attrs['resume'] === 'true' || element.attrs['resume'] === '1';
+        const wantsResume = element.attrs.resume === 'true' || element.attrs.resume === '1';
         const enabled = new Element('enabled', { xmlns: NS.streamManagement });
         if (wantsResume) {
           this.resumeId = this.#owner.newResumeId(this);
-          enabled.attrs['id'] = this.resumeId;
-          enabled.attrs['resume'] = 'true';
-          enabled.attrs['max'] = String(Math.floor(this.#owner.resumeTimeoutMs / 1_000));
+          enabled.attrs.id = this.resumeId;
+          enabled.attrs.resume = 'true';
+          enabled.attrs.max = String(Math.floor(this.#owner.resumeTimeoutMs / 1_000));
         }
         stream.send(enabled);
         this.start();
@@ -520,7 +524,7 @@ export class Session implements SessionPort, StreamHandler {
 
 export function failed(condition: string, h?: number): Element {
   const element = new Element('failed', { xmlns: NS.streamManagement });
-  if (h !== undefined) element.attrs['h'] = String(h);
+  if (h !== undefined) element.attrs.h = String(h);
   element.c(condition, { xmlns: NS.stanzaErrors });
   return element;
 }

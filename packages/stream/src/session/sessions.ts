@@ -23,6 +23,8 @@ export interface SessionsOptions {
   readonly resumeTimeoutMs: number;
   /** Silence after which a peer is asked whether it is there, ms (RFC 6120 §4.6). */
   readonly idleMs: number;
+  /** Time for any answer after that, ms. */
+  readonly answerMs: number;
 }
 
 /** The session starts to receive at the latest this long after bind (delivery.md §4.2). */
@@ -36,6 +38,7 @@ export class Sessions implements SessionOwner {
   readonly resumeTimeoutMs: number;
   sink!: StanzaSink;
   readonly #idleMs: number;
+  readonly #answerMs: number;
   readonly #accounts = new Map<string, Map<string, Session>>();
   readonly #byResumeId = new Map<string, Session>();
   readonly #observers: SessionObserver[] = [];
@@ -51,9 +54,10 @@ export class Sessions implements SessionOwner {
     this.log = options.log;
     this.resumeTimeoutMs = options.resumeTimeoutMs;
     this.#idleMs = options.idleMs;
+    this.#answerMs = options.answerMs;
     this.#ticker = setInterval(() => this.#tick(), 250);
     this.#ticker.unref();
-    this.#idleTicker = setInterval(() => this.#checkIdle(), Math.max(50, Math.min(15_000, this.#idleMs / 4)));
+    this.#idleTicker = setInterval(() => this.#checkIdle(), Math.max(50, Math.min(15_000, this.#idleMs / 4, this.#answerMs / 2)));
     this.#idleTicker.unref();
   }
 
@@ -104,8 +108,8 @@ export class Sessions implements SessionOwner {
       });
     }
     displaced?.end('displaced-by-new-session', new StreamError('conflict', { text: 'the resource was bound by a new stream' }));
-    resources = this.#accounts.get(key);
-    if (resources === undefined) this.#accounts.set(key, (resources = new Map()));
+    resources = this.#accounts.get(key) ?? new Map<string, Session>();
+    this.#accounts.set(key, resources);
     const session = new Session(randomBytes(9).toString('base64url'), jid, who, stream, this);
     session.defaultLang = lang;
     resources.set(jid.resource as string, session);
@@ -172,7 +176,7 @@ export class Sessions implements SessionOwner {
   presenceChanged(session: Session, before: PresenceState, stanza: Element): void {
     for (const other of this.ofAccount(session.jid)) {
       if (other.presence.kind !== 'available' && other !== session) continue;
-      stanza.attrs['to'] = other.jid.toString();
+      stanza.attrs.to = other.jid.toString();
       other.sendStanza(stanza);
       // A resource that comes online learns which others are there.
       if (other !== session && before.kind !== 'available' && session.presence.kind === 'available') {
@@ -235,6 +239,6 @@ export class Sessions implements SessionOwner {
 
   #checkIdle(): void {
     const now = Date.now();
-    for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs);
+    for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs, this.#answerMs);
   }
 }

@@ -36,7 +36,8 @@ export class Listener {
   readonly #perAddress = new Map<string, number>();
   /** Handshakes under way by the peer's address and port and ours: unique among open connections. */
   readonly #handshakes = new Map<string, Handshake>();
-  #open = 0;
+  readonly #sockets = new Set<Socket>();
+  #whenIdle: (() => void)[] = [];
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -56,7 +57,7 @@ export class Listener {
   }
 
   get openConnections(): number {
-    return this.#open;
+    return this.#sockets.size;
   }
 
   /** Listens; every accepted connection within the limits goes to `accept`. Rejects when the port cannot be had. */
@@ -80,16 +81,17 @@ export class Listener {
   #admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
     const fromHere = this.#perAddress.get(address) ?? 0;
-    if (this.#open >= this.#options.maxConnections || fromHere >= this.#options.maxConnectionsPerAddress) {
+    if (this.#sockets.size >= this.#options.maxConnections || fromHere >= this.#options.maxConnectionsPerAddress) {
       this.#options.rejected?.('limit');
-      this.#options.log.debug({ remote: address, open: this.#open, fromHere }, 'connection refused: too many are open');
+      this.#options.log.debug({ remote: address, open: this.#sockets.size, fromHere }, 'connection refused: too many are open');
       socket.destroy();
       return false;
     }
-    this.#open++;
+    this.#sockets.add(socket);
     this.#perAddress.set(address, fromHere + 1);
     socket.once('close', () => {
-      this.#open--;
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) for (const resolve of this.#whenIdle.splice(0)) resolve();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
       if (left === 0) this.#perAddress.delete(address);
       else this.#perAddress.set(address, left);
@@ -115,6 +117,20 @@ export class Listener {
   /** Takes a new certificate or new trust anchors for handshakes from now on. Throws when they are unusable; the old ones stay. */
   reload(): void {
     this.#tls.setSecureContext(this.#options.tls.options());
+  }
+
+  /** Waits until every connection has ended; those that have not after `graceMs` are cut. */
+  async idle(graceMs: number): Promise<void> {
+    if (this.#sockets.size === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      new Promise<void>((resolve) => this.#whenIdle.push(resolve)),
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, graceMs);
+      }),
+    ]);
+    clearTimeout(timer);
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   /** Stops accepting; open connections stay. */

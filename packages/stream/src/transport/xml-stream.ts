@@ -46,6 +46,8 @@ export class XmlStream {
   readonly connectionId = randomBytes(6).toString('hex');
   readonly outbox: Outbox;
   readonly remoteAddress: string;
+  /** '' before TLS. */
+  tlsVersion = '';
   #socket: Socket;
   readonly #tokenizer: XmlTokenizer;
   readonly #log: Logger;
@@ -230,11 +232,11 @@ export class XmlStream {
     const colon = header.name.indexOf(':');
     const prefix = colon < 0 ? '' : header.name.slice(0, colon);
     const local = header.name.slice(colon + 1);
-    const ns = prefix === '' ? header.attrs['xmlns'] : header.attrs[`xmlns:${prefix}`];
+    const ns = prefix === '' ? header.attrs.xmlns : header.attrs[`xmlns:${prefix}`];
     if (local !== 'stream') throw new StreamError('bad-format', { text: 'the root element must be stream' }); // §4.9.3.1
     if (ns !== NS.streams) throw new StreamError('invalid-namespace', { text: `the stream namespace is ${NS.streams}` }); // §4.8.1
     if (prefix !== 'stream') throw new StreamError('bad-namespace-prefix', { text: 'use the prefix stream' }); // §4.8.5
-    const content = header.attrs['xmlns'];
+    const content = header.attrs.xmlns;
     if (content !== NS.client) throw new StreamError('invalid-namespace', { text: `the content namespace is ${NS.client}` }); // §4.8.2
     return this.#handler.header(header);
   }
