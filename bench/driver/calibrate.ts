@@ -10,20 +10,24 @@ import { monotonicMicros, renderMark } from './event-scanner.ts';
 /** To the calibration process. */
 export type CalibrationMessage =
   | { readonly operation: 'listen'; readonly cert: string; readonly key: string }
+  /** Answers once so many sockets have finished their handshake; the client's side of it ends before ours. */
+  | { readonly operation: 'gather'; readonly sockets: number }
   /** Writes `burst` stanzas, in one write, to each socket; their marks count on from the last. */
   | { readonly operation: 'broadcast'; readonly before: string; readonly after: string; readonly burst: number };
 
-/** From the calibration process: the port after `listen`; the sockets written to after `broadcast`. */
+/** From the calibration process: the port after `listen`; the number of sockets after `gather` and `broadcast`. */
 export type CalibrationAnswer = { readonly port: number } | { readonly sockets: number };
 
 const sockets = new Set<TLSSocket>();
 let lastSeq = 0;
+let awaitedSockets = Number.POSITIVE_INFINITY;
 
 process.on('message', (message: CalibrationMessage) => {
   if (message.operation === 'listen') {
     const server = createServer({ cert: message.cert, key: message.key, minVersion: 'TLSv1.3' }, (socket) => {
       socket.setNoDelay(true);
       sockets.add(socket);
+      answerWhenGathered();
       socket.on('close', () => sockets.delete(socket));
       socket.on('error', () => sockets.delete(socket)); // a swarm that left; 'close' follows
       socket.resume();
@@ -32,6 +36,11 @@ process.on('message', (message: CalibrationMessage) => {
       const address = server.address();
       if (address !== null && typeof address === 'object') reply({ port: address.port });
     });
+    return;
+  }
+  if (message.operation === 'gather') {
+    awaitedSockets = message.sockets;
+    answerWhenGathered();
     return;
   }
   const stanzas: string[] = [];
@@ -44,6 +53,12 @@ process.on('message', (message: CalibrationMessage) => {
   reply({ sockets: sockets.size });
 });
 process.on('disconnect', () => process.exit(0));
+
+function answerWhenGathered(): void {
+  if (sockets.size < awaitedSockets) return;
+  awaitedSockets = Number.POSITIVE_INFINITY;
+  reply({ sockets: sockets.size });
+}
 
 function reply(answer: CalibrationAnswer): void {
   process.send?.(answer);

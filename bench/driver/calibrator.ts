@@ -23,6 +23,11 @@ export class Calibrator {
     return answer.port;
   }
 
+  /** Waits until so many clients have connected. */
+  async gather(sockets: number): Promise<void> {
+    await this.#ask({ operation: 'gather', sockets });
+  }
+
   /** Returns the number of sockets written to. */
   async broadcast(before: string, after: string, burst: number): Promise<number> {
     const answer = await this.#ask({ operation: 'broadcast', before, after, burst });

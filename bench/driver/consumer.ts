@@ -1,5 +1,6 @@
 import type { Client } from './client.ts';
 import { Latencies, type LatencyCounts } from './latency.ts';
+import { SequenceCheck } from './sequence-check.ts';
 
 /** What consumers received, and what was wrong with it. A run with any fault has failed. */
 export interface ConsumerReport {
@@ -41,13 +42,12 @@ export class ConsumerGroup {
   add(client: Client): void {
     this.#members.push(client);
     const name = client.bareJid || `socket ${this.#members.length}`;
-    const next = new Map<number, number>();
+    const sequences = new SequenceCheck();
     client.listen({
       event: (source, seq, sentAt, receivedAt) => {
-        const expected = next.get(source) ?? 1;
-        if (seq !== expected)
-          this.#fault(seq > expected ? 'gap' : 'repeat', `${name} got ${source}/${seq}, expected ${source}/${expected}`);
-        if (seq >= expected) next.set(source, seq + 1);
+        const expected = sequences.expected(source);
+        const found = sequences.take(source, seq);
+        if (found !== 'expected') this.#fault(found, `${name} got ${source}/${seq}, expected ${source}/${expected}`);
         this.#latencies.record(receivedAt - sentAt);
         this.#events += 1;
         if (this.#waiting !== undefined && this.#events >= this.#waiting.events) {

@@ -134,6 +134,7 @@ async function measureFloor(rig: Rig, options: BenchOptions, stanzaBytes: number
         }),
       ),
     );
+    await calibrator.gather(options.consumers);
     const reportBytes = Math.max(700, stanzaBytes - ENVELOPE_HEAD.length - ENVELOPE_TAIL.length);
     const report = makeReport(reportBytes, options.seed);
     let rounds = 0;
