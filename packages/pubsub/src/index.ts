@@ -1,8 +1,21 @@
 export * from './access/decide.ts';
 export * from './access/policy.ts';
 export * from './broker.ts';
+export * from './delivery/interest-port.ts';
 export * from './errors.ts';
+export * from './log/entry.ts';
+export * from './log/log-reader.ts';
 export * from './metrics.ts';
 export * from './node/node-config.ts';
+export {
+  EmbeddedTopicStore,
+  type EmbeddedTopicStoreOptions,
+  type LogRetention,
+  openEmbeddedTopicStore,
+} from './store/embedded/embedded-topic-store.ts';
+export { ENVIRONMENT_OPTIONS } from './store/embedded/environment.ts';
+export * from './store/position-store.ts';
+export * from './store/store-error.ts';
 export * from './store/topic-config.ts';
+export * from './store/topic-store.ts';
 export type { BrokerLimits, BrokerLog } from './verbs/deps.ts';

@@ -48,6 +48,11 @@ export interface LogEntry extends EntryId {
   readonly payload?: Payload;
   /** True when a published entry's content was withdrawn (retract, purge, expiry): neither a gap nor sent. */
   readonly isWithdrawn: boolean;
+  /**
+   * True for a published entry whose payload was never stored (caching off, delivery.md §9.2): only the bell carried it,
+   * whoever missed it is owed a `<gap/>`.
+   */
+  readonly isTransient?: boolean;
   /** Whether consumers are told of this entry: always for published; by configuration or `notify` for the rest. */
   readonly notify: boolean;
   /** For deleted: where the topic went (XEP-0060 §8.4). */

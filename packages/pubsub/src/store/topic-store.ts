@@ -58,11 +58,29 @@ export type Change =
       readonly requestKey?: RequestKey;
     }
   /** Only the ids that exist are retracted. */
-  | { readonly kind: 'retract'; readonly itemIds: readonly string[]; readonly publisher: string; readonly stampMs: number; readonly notify: boolean }
+  | {
+      readonly kind: 'retract';
+      readonly itemIds: readonly string[];
+      readonly publisher: string;
+      readonly stampMs: number;
+      readonly notify: boolean;
+    }
   | { readonly kind: 'purge'; readonly publisher: string; readonly stampMs: number; readonly notify: boolean }
-  | { readonly kind: 'configure'; readonly config: TopicConfig; readonly publisher: string; readonly stampMs: number; readonly notify: boolean }
+  | {
+      readonly kind: 'configure';
+      readonly config: TopicConfig;
+      readonly publisher: string;
+      readonly stampMs: number;
+      readonly notify: boolean;
+    }
   /** Leaves a tombstone (delivery.md §1.5). */
-  | { readonly kind: 'delete'; readonly publisher: string; readonly stampMs: number; readonly notify: boolean; readonly redirect?: string }
+  | {
+      readonly kind: 'delete';
+      readonly publisher: string;
+      readonly stampMs: number;
+      readonly notify: boolean;
+      readonly redirect?: string;
+    }
   /** One 'access' entry and a new access token for the whole step. */
   | {
       readonly kind: 'access';
@@ -73,7 +91,12 @@ export type Change =
       readonly stampMs: number;
     }
   /** The account's own subscribe, request or unsubscribe: no entry, no new token. */
-  | { readonly kind: 'own-subscription'; readonly jid: string; readonly state: 'subscribed' | 'pending' | 'none'; readonly stampMs: number };
+  | {
+      readonly kind: 'own-subscription';
+      readonly jid: string;
+      readonly state: 'subscribed' | 'pending' | 'none';
+      readonly stampMs: number;
+    };
 
 export type Committed =
   | {
@@ -112,7 +135,12 @@ export interface TopicStore {
   tombstone(node: string): Promise<{ readonly head: EntryId; readonly redirect?: string } | undefined>;
   create(
     node: string,
-    first: { readonly config: TopicConfig; readonly creator: string; readonly stampMs: number; readonly affiliations: ReadonlyMap<string, Affiliation> },
+    first: {
+      readonly config: TopicConfig;
+      readonly creator: string;
+      readonly stampMs: number;
+      readonly affiliations: ReadonlyMap<string, Affiliation>;
+    },
   ): Promise<TopicRecord | 'exists'>;
   /** One atomic step. `gone`: there is no such topic. */
   commit(node: string, guard: Guard, change: Change): Promise<Committed | 'stale' | 'gone'>;

@@ -1,0 +1,36 @@
+import type { TopicRecord } from '../store/topic-store.ts';
+import type { EntryId, LogEntry } from './entry.ts';
+
+/** Some entries of one topic, in order, without holes. */
+export interface LogPage {
+  readonly entries: readonly LogEntry[];
+  /** Number of the oldest entry that the log still holds; one past the head when it holds none. */
+  readonly firstSeq: number;
+  readonly head: EntryId;
+}
+
+/** What was appended in one atomic step. */
+export interface Appended {
+  readonly node: string;
+  /** In order. The only place where the payload of a topic with caching off is ever seen. */
+  readonly entries: readonly LogEntry[];
+  /** The topic after the step; after a deletion, what it was. */
+  readonly record: TopicRecord;
+}
+
+/**
+ * Reads topics' logs. Only durable entries are ever seen here, so that nothing is delivered that a crash takes back.
+ * A deleted topic keeps its log while its tombstone lasts.
+ */
+export interface LogReader {
+  head(node: string): Promise<EntryId | undefined>;
+  /**
+   * The entries after `after`, at most `maxEntries` and, beyond the first, at most `maxBytes` of payload. When the log
+   * was trimmed past `after`, the page starts at `firstSeq`.
+   */
+  readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'>;
+  /** One entry, synchronously. Undefined when the log does not hold it, or holds another under this number. */
+  entry(node: string, id: EntryId): LogEntry | undefined;
+  /** Calls `bell` after entries became durable, in the order of each topic's log. Returns how to stop it. */
+  onEntries(bell: (appended: Appended) => void): () => void;
+}
