@@ -54,15 +54,32 @@ describe('audit file', () => {
     expect((await verifyAuditFile(path)).head).not.toBe(head);
   });
 
-  it('reports what it cannot write and bounds what waits', async () => {
-    const troubles: Error[] = [];
-    const file = await AuditFile.open(path, { now: () => 0, onTrouble: (error) => troubles.push(error) });
+  it('continues after a crash that cut its last line short', async () => {
+    await write('a@b', 'c@d');
+    writeFileSync(path, `${readFileSync(path, 'utf8')}{"seq":3,"at":"1970-01-01T0`);
+    expect(await verifyAuditFile(path)).toMatchObject({ lines: 2, tornBytes: 27 });
+    await write('e@f');
+    expect(await verifyAuditFile(path)).toMatchObject({ lines: 3, tornBytes: 0 });
+  });
+
+  it('bounds what waits for the disk, and counts the rest', async () => {
+    const file = await AuditFile.open(path, options);
     for (let i = 0; i < 10_005; i++) file.record(event('a@b'));
     expect(file.dropped).toBe(5);
     await file.close();
-    file.record(event('late@b'));
-    await file.flush();
-    expect(troubles).toHaveLength(1);
     expect((await verifyAuditFile(path)).lines).toBe(10_000);
+  });
+
+  it('reports a failed write once, drops what follows, and leaves a whole chain', async () => {
+    const troubles: Error[] = [];
+    const file = await AuditFile.open(path, { now: () => 0, onTrouble: (error) => troubles.push(error) });
+    file.record(event('a@b'));
+    await file.close(); // every further write fails
+    file.record(event('b@b'));
+    await file.flush();
+    file.record(event('c@b'));
+    await file.flush();
+    expect([troubles.length, file.dropped]).toEqual([1, 2]);
+    expect((await verifyAuditFile(path)).lines).toBe(1);
   });
 });

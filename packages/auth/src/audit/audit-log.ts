@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 
 /** What happened. No event carries a credential or a payload. */
 export type AuditEvent =
@@ -27,7 +26,13 @@ export type AuditEvent =
       readonly remoteAddress: string;
     }
   | { readonly kind: 'account-changed'; readonly account: string; readonly by: string; readonly change: string }
-  | { readonly kind: 'topic-changed'; readonly account: string; readonly action: string; readonly node: string; readonly detail?: string }
+  | {
+      readonly kind: 'topic-changed';
+      readonly account: string;
+      readonly action: string;
+      readonly node: string;
+      readonly detail?: string;
+    }
   | { readonly kind: 'denied'; readonly account: string; readonly action: string; readonly node: string; readonly why: string };
 
 /** Takes audit events. Synchronous and unable to fail: a sink that writes somewhere queues and reports its own trouble. */
@@ -44,16 +49,22 @@ interface AuditLine {
 }
 
 const GENESIS = '0'.repeat(64);
-/** Events that may wait for the disk before new ones are refused and counted. */
+/** Events that may wait for the disk; further ones are dropped and counted. */
 const MAX_QUEUED = 10_000;
+/** Longer than any line written here: JIDs have 3,071 bytes at most and reasons are sentences. */
+const MAX_LINE_BYTES = 64 * 1024;
+const NEWLINE = 0x0a;
 
-function hashLine(line: string): string {
+function hashLine(line: string | Buffer): string {
   return createHash('sha256').update(line).digest('hex');
 }
 
 /**
  * An append-only file of JSON lines. Owner: the one instance that opened it. Lines are written in order, several at a
  * time; `flush` tells when those so far are on disk.
+ *
+ * After a write that failed nothing more is written: the lines behind the gap would not follow from those before it.
+ * The trouble is reported once, all later events count as dropped, and the next start continues from the last whole line.
  */
 export class AuditFile implements AuditSink {
   readonly #file: FileHandle;
@@ -63,6 +74,7 @@ export class AuditFile implements AuditSink {
   #previous: string;
   #queue: string[] = [];
   #dropped = 0;
+  #hasFailed = false;
   #writing: Promise<void> | undefined;
 
   private constructor(file: FileHandle, state: ChainState, now: () => number, onTrouble: (error: Error) => void) {
@@ -74,7 +86,7 @@ export class AuditFile implements AuditSink {
   }
 
   /**
-   * Opens or creates the file and continues its chain.
+   * Opens or creates the file and continues its chain. The rest of a line that a crash cut short is removed.
    *
    * @throws AuditChainError when the file's chain is broken: somebody must look before anything is added
    */
@@ -84,20 +96,22 @@ export class AuditFile implements AuditSink {
   ): Promise<AuditFile> {
     const file = await open(path, 'a', 0o600);
     try {
-      return new AuditFile(file, await verifyAuditFile(path), options.now, options.onTrouble);
+      const state = await verifyAuditFile(path);
+      if (state.tornBytes > 0) await file.truncate(state.wholeBytes);
+      return new AuditFile(file, state, options.now, options.onTrouble);
     } catch (error) {
       await file.close();
       throw error;
     }
   }
 
-  /** Events that found the queue full, since the file was opened. */
+  /** Events that were not written, since the file was opened: the queue was full, or a write had failed. */
   get dropped(): number {
     return this.#dropped;
   }
 
   record(event: AuditEvent): void {
-    if (this.#queue.length >= MAX_QUEUED) {
+    if (this.#hasFailed || this.#queue.length >= MAX_QUEUED) {
       this.#dropped++;
       return;
     }
@@ -114,23 +128,27 @@ export class AuditFile implements AuditSink {
     while (this.#writing) await this.#writing;
   }
 
-  /** Flushes and closes; events recorded afterwards are lost and reported. */
+  /** Flushes and closes. To be called last. */
   async close(): Promise<void> {
     await this.flush();
     await this.#file.close();
   }
 
   async #drain(): Promise<void> {
+    let batch: string[] = [];
     try {
       await Promise.resolve(); // lets the events of this tick gather
       while (this.#queue.length > 0) {
-        const batch = this.#queue;
+        batch = this.#queue;
         this.#queue = [];
         await this.#file.appendFile(`${batch.join('\n')}\n`);
         await this.#file.datasync();
       }
     } catch (error) {
-      this.#onTrouble(new Error('the audit file cannot be written; events are lost', { cause: error }));
+      this.#hasFailed = true;
+      this.#dropped += batch.length + this.#queue.length;
+      this.#queue = [];
+      this.#onTrouble(new Error('the audit file cannot be written; no more events are kept', { cause: error }));
     } finally {
       this.#writing = undefined;
     }
@@ -142,16 +160,20 @@ export class AuditChainError extends Error {
   override readonly name: string = 'AuditChainError';
   readonly line: number;
 
-  constructor(line: number, what: string) {
-    super(`audit file, line ${line}: ${what}`);
+  constructor(line: number, what: string, cause?: unknown) {
+    super(`audit file, line ${line}: ${what}`, cause === undefined ? undefined : { cause });
     this.line = line;
   }
 }
 
 export interface ChainState {
+  /** Whole lines. */
   readonly lines: number;
-  /** Hash of the last line. Kept elsewhere, it also proves that no line was cut off the end. */
+  /** Hash of the last of them. Kept elsewhere, it also proves that no line was cut off the end. */
   readonly head: string;
+  readonly wholeBytes: number;
+  /** Bytes behind the last newline: what a crash left of a line. */
+  readonly tornBytes: number;
 }
 
 /**
@@ -162,18 +184,31 @@ export interface ChainState {
 export async function verifyAuditFile(path: string): Promise<ChainState> {
   let lines = 0;
   let head = GENESIS;
-  const input = createReadStream(path, 'utf8');
-  for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    lines++;
-    let line: AuditLine;
-    try {
-      line = JSON.parse(text) as AuditLine;
-    } catch (cause) {
-      throw Object.assign(new AuditChainError(lines, 'is not JSON'), { cause });
+  let wholeBytes = 0;
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    let bytes = Buffer.concat([rest, chunk]);
+    for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE)) {
+      const text = bytes.subarray(0, end);
+      bytes = bytes.subarray(end + 1);
+      lines++;
+      checkLine(text, lines, head);
+      head = hashLine(text);
+      wholeBytes += end + 1;
     }
-    if (line.seq !== lines) throw new AuditChainError(lines, 'is out of sequence');
-    if (line.previous !== head) throw new AuditChainError(lines, 'does not follow from the line before');
-    head = hashLine(text);
+    if (bytes.length > MAX_LINE_BYTES) throw new AuditChainError(lines + 1, 'is too long to be an audit line');
+    rest = bytes;
   }
-  return { lines, head };
+  return { lines, head, wholeBytes, tornBytes: rest.length };
+}
+
+function checkLine(text: Buffer, number: number, head: string): void {
+  let line: AuditLine;
+  try {
+    line = JSON.parse(text.toString('utf8')) as AuditLine;
+  } catch (cause) {
+    throw new AuditChainError(number, 'is not JSON', cause);
+  }
+  if (line?.seq !== number) throw new AuditChainError(number, 'is out of sequence');
+  if (line.previous !== head) throw new AuditChainError(number, 'does not follow from the line before');
 }

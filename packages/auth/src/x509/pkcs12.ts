@@ -11,13 +11,13 @@ const BMP_STRING = 0x1e;
 const MAC_ITERATIONS = 100_000;
 
 /**
- * Packs a certificate, its key and its authority's certificate. The key is encrypted (PBES2, AES-256), the certificates
+ * Packs a certificate, its key and, when given, its authority's certificate, all in PEM. The key is encrypted (PBES2, AES-256), the certificates
  * are not, the whole is protected by an HMAC-SHA-256 of the passphrase.
  *
  * @throws RangeError for an empty passphrase or one with characters beyond the basic plane
  */
 export function makePkcs12(
-  from: { readonly certificate: string; readonly key: string; readonly authority: string },
+  from: { readonly certificate: string; readonly key: string; readonly authority?: string },
   passphrase: string,
   friendlyName: string,
 ): Buffer {
@@ -29,8 +29,9 @@ export function makePkcs12(
     // localKeyId: ties the key to its certificate.
     sequenceOf(oid('1.2.840.113549.1.9.21'), setOf(element(TAG.octetString, createHash('sha1').update(leaf).digest()))),
   );
+  const authorities = from.authority === undefined ? [] : [certificateBag(new X509Certificate(from.authority).raw)];
   const safe = sequenceOf(
-    data(sequenceOf(certificateBag(leaf, attributes), certificateBag(new X509Certificate(from.authority).raw))),
+    data(sequenceOf(certificateBag(leaf, attributes), ...authorities)),
     data(sequenceOf(sequenceOf(oid('1.2.840.113549.1.12.10.1.2'), element(contextTag(0, true), key), attributes))),
   );
   return sequenceOf(element(TAG.integer, Buffer.from([3])), data(safe), macData(safe, passphrase));
