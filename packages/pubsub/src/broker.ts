@@ -49,8 +49,8 @@ export function createBroker(brokerDeps: BrokerDeps): Broker {
     for (const type of ['get', 'set'] as const) routes.push(pubsubRoute(type, ns, verbs, deps));
   }
   routes.push({ ...pingRoute, handle: (ctx) => measured('ping', deps, () => pingRoute.handle(ctx)) });
-  // §10: the feature of the default access model, and RSM for everything that lists (XEP-0059 §4).
-  const more = [pubsubFeature(`access-${deps.defaults.accessModel}`), pubsubFeature('meta-data'), NS.rsm];
+  // §10: the feature of the default access model; RSM for everything that lists (XEP-0059 §4); forms in messages (XEP-0004 §6).
+  const more = [pubsubFeature(`access-${deps.defaults.accessModel}`), pubsubFeature('meta-data'), NS.rsm, NS.dataForms];
   const disco = discoRoutes(deps, requesterOf, () => featuresOf(routes, more));
   routes.push(
     ...disco.map((route) => ({ ...route, handle: (ctx: IqContext) => measured('disco', deps, () => route.handle(ctx)) })),

@@ -15,6 +15,7 @@ import {
   type ShownField,
 } from '@xmpp-grid/stream';
 import type { Element } from 'ltx';
+import type { TopicPolicy } from './access/policy.ts';
 import { demandGrant, openTopic } from './access/topic-access.ts';
 import { knownPage, pageRequest, pageSet } from './request/paging.ts';
 import type { Requester } from './request/verb.ts';
@@ -99,9 +100,21 @@ function metaData(record: TopicRecord, affiliations: ReadonlyMap<string, Affilia
   ]);
 }
 
+type Filter = (node: string) => boolean;
+/** One filter for each role and policy, because stores keep what the same filter let through. As many as there are roles. */
+const filters = new WeakMap<TopicPolicy, Map<string, Filter>>();
+
+function visibleTo(role: string, { policy }: VerbDeps): Filter {
+  const byRole = filters.get(policy) ?? new Map<string, Filter>();
+  filters.set(policy, byRole);
+  const filter: Filter = byRole.get(role) ?? ((node) => policy.decide(role, 'discover', node).verdict === 'allow');
+  byRole.set(role, filter);
+  return filter;
+}
+
 /** §5.2. Topics that the role may not discover are neither listed nor counted. */
 async function topicList(rsm: RsmRequest | undefined, who: Requester, deps: VerbDeps): Promise<DiscoItems> {
-  const isVisible = (node: string): boolean => deps.policy.decide(who.role, 'discover', node).verdict === 'allow';
+  const isVisible = visibleTo(who.role, deps);
   const page = knownPage(await deps.store.topics(pageRequest(rsm, deps.limits.pageEntries), isVisible));
   const titles = await Promise.all(page.entries.map(async (node) => (await deps.store.record(node))?.config.title));
   const set = pageSet(page, rsm, (node) => node);

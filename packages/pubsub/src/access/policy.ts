@@ -21,7 +21,7 @@ export type PolicyVerb = (typeof POLICY_VERBS)[number];
 export type PolicyDecision = { readonly verdict: 'allow' } | { readonly verdict: 'deny'; readonly why: string };
 
 /**
- * Grants of roles. Answers at once, from memory. Default deny: an unknown role, `remote` included, is granted what is
+ * Grants of roles. Answers at once, from memory, and always the same: changed roles are another policy. Default deny: an unknown role, `remote` included, is granted what is
  * configured for it and nothing else. A grant permits asking; affiliation and access model decide as well (D11).
  */
 export interface TopicPolicy {
