@@ -23,8 +23,8 @@ const MAX_DOMAIN_CHARS = 253;
 
 /** RFC 7622 §3.3.1 */
 const FORBIDDEN_IN_LOCALPART = /["&'/:<>@]/;
-const PREPARED_ASCII_LOCALPART = /^[!#-%(-.0-9;=?A-Z[-`a-z{-~]{1,1023}$/;
-const PREPARED_ASCII_RESOURCEPART = /^[!-~][ -~]{0,1022}$/;
+const ASCII_LOCALPART = /^[!#-%(-.0-9;=?A-Z[-`a-z{-~]{1,1023}$/;
+const ASCII_RESOURCEPART = /^[!-~][ -~]{0,1022}$/;
 const LDH_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 const ASCII_DOMAIN = /^[A-Za-z0-9.-]{1,253}$/;
 
@@ -45,7 +45,7 @@ function checkLength(part: string, what: string): string {
  * @throws StanzaError `jid-malformed`
  */
 export function prepareLocalpart(s: string): string {
-  if (PREPARED_ASCII_LOCALPART.test(s)) return s.toLowerCase();
+  if (ASCII_LOCALPART.test(s)) return s.toLowerCase();
   if (s.length > 3 * MAX_PART_BYTES) throw malformed('localpart exceeds 1023 bytes');
   let prepared: string;
   try {
@@ -66,7 +66,7 @@ export function prepareLocalpart(s: string): string {
  * @throws StanzaError `jid-malformed`
  */
 export function prepareResourcepart(s: string): string {
-  if (PREPARED_ASCII_RESOURCEPART.test(s)) return s;
+  if (ASCII_RESOURCEPART.test(s)) return s;
   if (s.length > 3 * MAX_PART_BYTES) throw malformed('resourcepart exceeds 1023 bytes');
   let prepared: string;
   try {

@@ -54,7 +54,7 @@ describe('decisions', () => {
       { verbs: ['publish', 'discover'], topics: ['scratch'] },
       { verbs: [], topics: ['empty'] },
     ],
-    approve: ['incident/public-*'],
+    approve: ['incident/public-*', 'secret'],
     limits: DEFAULT_LIMITS,
   };
   const roles = new Authorizer([analyst]);
@@ -99,6 +99,7 @@ describe('decisions', () => {
   it('RFC 8600 §8.3.4 approve by pattern', () => {
     expect(roles.approves('analyst', 'incident/public-1')).toBe(true);
     expect(roles.approves('analyst', 'incident/a')).toBe(false);
+    expect(roles.approves('analyst', 'secret')).toBe(false); // approved, but hidden
     expect([roles.approves('demo', 'x'), roles.approves('platform', 'x'), roles.approves('nobody', 'x')]).toEqual([
       true,
       false,

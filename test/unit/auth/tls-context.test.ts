@@ -11,7 +11,7 @@ import {
 } from '@xmpp-grid/auth';
 import { JID, type TlsFacts } from '@xmpp-grid/stream';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { makeGrid, scramLogin } from './support.ts';
+import { conditionOf, makeGrid, scramLogin } from './support.ts';
 
 const validity = { nowMs: Date.now(), days: 1 };
 /** SSL_OP_NO_EXTENDED_MASTER_SECRET, which Node does not name. */
@@ -142,6 +142,26 @@ describe('client certificates', () => {
     const { facts } = await (await listen(mutual())).dial({ cert: stranger.certificate, key: stranger.key });
     expect(facts).toMatchObject({ peerVerified: false, peerVerifyError: expect.stringMatching(/^[A-Z_]+$/) });
     expect(makeGrid('grid').authenticator.mechanisms('example.com', facts)).not.toContain('EXTERNAL');
+  });
+
+  it('with several JIDs log in as the one that the client names (A-026)', async () => {
+    const [first, second] = ['one@example.com', 'two@example.com'].map((jid) => JID.parse(jid));
+    const both = await issuePlatformCertificate(ca, { ...validity, jid: first!, otherJids: [second!] });
+    const { facts } = await (await listen(mutual())).dial({ cert: both.certificate, key: both.key });
+    const grid = makeGrid('grid');
+    await grid.add('two@example.com', undefined);
+    const login = (authzid: string) => grid.authenticator.begin('EXTERNAL', 'example.com', facts).step(Buffer.from(authzid));
+    expect(await login('two@example.com')).toMatchObject({ kind: 'success', who: { account: second } });
+    expect(await conditionOf(() => login(''))).toBe('invalid-authzid');
+    expect(await conditionOf(() => login('one@example.com'))).toBe('not-authorized');
+  });
+
+  it('prove nothing when the socket has ended before anybody asks', async () => {
+    const context = mutual();
+    const { serverSide } = await (await listen(context)).dial({ cert: platform.certificate, key: platform.key });
+    serverSide.destroy();
+    const facts = context.facts(serverSide);
+    expect([facts.peerVerified, facts.peerCertificate, types(facts)]).toEqual([false, undefined, []]);
   });
 
   it('may be missing', async () => {

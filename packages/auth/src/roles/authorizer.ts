@@ -93,8 +93,8 @@ export class Authorizer {
     return !grants.some((grant) => grant.verbs.length > 0 && matchesAny(grant.topics, node));
   }
 
-  /** True when the role makes its accounts effective members of the topic (RFC 8600 §8.3.4). */
+  /** True when the role makes its accounts effective members of the topic (RFC 8600 §8.3.4); never of a hidden one. */
   approves(role: string, node: string): boolean {
-    return matchesAny(this.#roles.get(role)?.approve ?? [], node);
+    return !this.isHidden(role, node) && matchesAny(this.#roles.get(role)?.approve ?? [], node);
   }
 }

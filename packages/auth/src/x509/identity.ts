@@ -48,6 +48,7 @@ export const OID = {
   subjectAltName: '2.5.29.17',
   extendedKeyUsage: '2.5.29.37',
   anyExtendedKeyUsage: '2.5.29.37.0',
+  serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
   xmppAddr: '1.3.6.1.5.5.7.8.5',
   srvName: '1.3.6.1.5.5.7.8.7',

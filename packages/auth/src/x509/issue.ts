@@ -2,11 +2,10 @@
  * Issues certificates for trials, development and small grids: an authority, server certificates (RFC 6120 §13.7.1.2)
  * and Platform certificates with id-on-xmppAddr (§13.7.1.4). Works on our own data only, never on a peer's.
  */
-import 'reflect-metadata'; // @peculiar/x509 needs it, and needs it first
 import { createHash, randomBytes, webcrypto } from 'node:crypto';
 import { isIPv4 } from 'node:net';
 import { domainToASCII } from 'node:url';
-import * as x509 from '@peculiar/x509';
+import type * as x509 from '@peculiar/x509';
 import type { JID } from '@xmpp-grid/stream';
 import { contextTag, TAG } from './der.ts';
 import { element, oid, sequenceOf } from './der-writer.ts';
@@ -39,10 +38,23 @@ const CLOCK_SKEW_MS = 300_000;
 /** RFC 5280 Appendix A.1, ub-common-name. */
 const MAX_COMMON_NAME = 64;
 
-x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
+type X509Library = typeof x509;
+let library: Promise<X509Library> | undefined;
+
+/** Loads the library on first use: it costs some 200 ms and 10 MiB, and an instance that only serves never needs it. */
+function loadLibrary(): Promise<X509Library> {
+  library ??= (async () => {
+    await import('reflect-metadata'); // it needs this, and needs it first
+    const loaded = await import('@peculiar/x509');
+    loaded.cryptoProvider.set(webcrypto as unknown as Parameters<typeof loaded.cryptoProvider.set>[0]);
+    return loaded;
+  })();
+  return library;
+}
 
 /** Makes a self-signed authority with an EC P-256 key that may sign end-entity certificates only. */
 export async function createCertificateAuthority(name: string, validity: Validity): Promise<IssuedCertificate> {
+  const x509 = await loadLibrary();
   const keys = await makeKeys('ec');
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     ...dates(validity),
@@ -56,7 +68,7 @@ export async function createCertificateAuthority(name: string, validity: Validit
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  return issued(certificate, keys.privateKey);
+  return issued(x509, certificate, keys.privateKey);
 }
 
 /**
@@ -82,23 +94,23 @@ export async function issueServerCertificate(
   });
   const [first] = options.domains;
   if (first === undefined) throw new RangeError('a server certificate needs a domain');
-  return issue(authority, options, domainToASCII(first), names, [
-    x509.ExtendedKeyUsage.serverAuth,
-    x509.ExtendedKeyUsage.clientAuth,
-  ]);
+  return issue(authority, options, domainToASCII(first), names, [OID.serverAuth, OID.clientAuth]);
 }
 
 /**
- * Issues a certificate with which a Platform logs in as its account.
+ * Issues a certificate with which a Platform logs in as its account, or as one of several: then it names the one it
+ * wants when it logs in (XEP-0178 §2 (10)).
  *
  * @see RFC 6120 §13.7.1.4
  */
 export async function issuePlatformCertificate(
   authority: IssuedCertificate,
-  options: Validity & { readonly jid: JID; readonly keyType?: KeyType },
+  options: Validity & { readonly jid: JID; readonly otherJids?: readonly JID[]; readonly keyType?: KeyType },
 ): Promise<IssuedCertificate> {
-  const name = otherName(OID.xmppAddr, element(TAG.utf8String, Buffer.from(options.jid.bareString)));
-  return issue(authority, options, options.jid.bareString, [name], [x509.ExtendedKeyUsage.clientAuth]);
+  const names = [options.jid, ...(options.otherJids ?? [])].map((jid) =>
+    otherName(OID.xmppAddr, element(TAG.utf8String, Buffer.from(jid.bareString))),
+  );
+  return issue(authority, options, options.jid.bareString, names, [OID.clientAuth]);
 }
 
 async function issue(
@@ -106,8 +118,9 @@ async function issue(
   options: Validity & { readonly keyType?: KeyType },
   commonName: string,
   names: readonly Buffer[],
-  usage: x509.ExtendedKeyUsageType[],
+  usage: string[],
 ): Promise<IssuedCertificate> {
+  const x509 = await loadLibrary();
   const issuer = new x509.X509Certificate(authority.certificate);
   const keyBytes = x509.PemConverter.decodeFirst(authority.key);
   const signingKey = await webcrypto.subtle.importKey('pkcs8', keyBytes, KEY_ALGORITHMS.ec, false, ['sign']);
@@ -129,14 +142,18 @@ async function issue(
       await x509.AuthorityKeyIdentifierExtension.create(issuer),
     ],
   });
-  return issued(certificate, keys.privateKey);
+  return issued(x509, certificate, keys.privateKey);
 }
 
 async function makeKeys(type: KeyType): Promise<webcrypto.CryptoKeyPair> {
   return (await webcrypto.subtle.generateKey(KEY_ALGORITHMS[type], true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
 }
 
-async function issued(certificate: x509.X509Certificate, privateKey: webcrypto.CryptoKey): Promise<IssuedCertificate> {
+async function issued(
+  x509: X509Library,
+  certificate: x509.X509Certificate,
+  privateKey: webcrypto.CryptoKey,
+): Promise<IssuedCertificate> {
   const key = await webcrypto.subtle.exportKey('pkcs8', privateKey);
   return {
     certificate: `${certificate.toString('pem')}\n`,

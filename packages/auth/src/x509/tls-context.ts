@@ -71,12 +71,12 @@ export class TlsContext {
   }
 
   /**
-   * Gathers what the handshake of a server-side socket proved. To be called once, when it has finished and before the
-   * socket ends. Where TLS 1.2 came about without extended master secret there are no channel bindings at all (RFC 7677 §4).
+   * Gathers what the handshake of a server-side socket proved. To be called once, when it has finished; never throws. A
+   * socket that has ended meanwhile proves nothing. Where TLS 1.2 came about without extended master secret there are no channel bindings at all (RFC 7677 §4).
    */
   facts(socket: TLSSocket): TlsFacts {
     const bindings = this.#bindings(socket);
-    const peer = socket.getPeerX509Certificate();
+    const peer = socket.destroyed ? undefined : socket.getPeerX509Certificate();
     const verifyError: unknown = socket.authorizationError;
     return {
       version: socket.getProtocol() ?? 'unknown',
@@ -91,6 +91,7 @@ export class TlsContext {
 
   #bindings(socket: TLSSocket): ReadonlyMap<string, Buffer> {
     const bindings = new Map<string, Buffer>();
+    if (socket.destroyed) return bindings;
     const isTls13 = socket.getProtocol() === 'TLSv1.3';
     if (!isTls13 && !usedExtendedMasterSecret(socket)) return bindings;
     // RFC 9266 §2; the context is always the empty one, which in TLS 1.2 differs from none (RFC 5705 §4).
@@ -116,10 +117,15 @@ export class TlsContext {
   }
 }
 
-/** RFC 5929 §4.1. Undefined where the RFC leaves it undefined. */
+/** RFC 5929 §4.1. Undefined where the RFC leaves it undefined, and for a certificate that cannot be read. */
 export function endPointBinding(certificate: Buffer): Buffer | undefined {
-  const hash = readCertificate(certificate).endPointHash;
-  return hash === undefined ? undefined : createHash(hash).update(certificate).digest();
+  try {
+    const hash = readCertificate(certificate).endPointHash;
+    return hash === undefined ? undefined : createHash(hash).update(certificate).digest();
+  } catch (error) {
+    if (error instanceof DerError) return undefined; // OpenSSL took it for our own; the other binding types remain
+    throw error;
+  }
 }
 
 /** The lowest bit of field [13], flags, of OpenSSL's SSL_SESSION: SSL_SESS_FLAG_EXTMS. */
