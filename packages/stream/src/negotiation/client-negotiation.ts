@@ -154,7 +154,7 @@ export class ClientNegotiation implements StreamHandler {
     if (this.#stream.pendingBytes > 0) {
       // Whatever came behind <starttls/> was sent in the clear and could have been put there by anyone.
       this.#stream.send(new Element('failure', { xmlns: NS.tls })); // §5.4.3.2
-      this.#stream.close('starttls-injection');
+      this.#stream.close('starttls-injection', undefined, false);
       return;
     }
     this.#state = 'securing';

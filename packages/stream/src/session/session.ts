@@ -486,6 +486,7 @@ export class Session implements SessionPort, StreamHandler {
   leaveStream(): void {
     const stream = this.#stream;
     this.#stream = undefined;
+    stream?.setHandler(ABANDONED); // its end is not the session's
     stream?.close('resumed-elsewhere', new StreamError('conflict', { text: 'this session was resumed on another stream' }));
   }
 
@@ -521,6 +522,15 @@ export class Session implements SessionPort, StreamHandler {
     if (reply !== undefined) this.sendStanza(reply);
   }
 }
+
+/** For a stream that no longer belongs to a session. */
+const ABANDONED: StreamHandler = {
+  header: () => undefined,
+  stanza: () => undefined,
+  oversize: () => undefined,
+  drained: () => undefined,
+  ended: () => undefined,
+};
 
 export function failed(condition: string, h?: number): Element {
   const element = new Element('failed', { xmlns: NS.streamManagement });

@@ -258,7 +258,7 @@ export class XmlStream {
    * Sends the error, if any, and the closing tag, once. Then waits for the peer's closing tag a bounded
    * time (§4.4); after an error the connection ends as soon as everything was written (§4.9.1.1).
    */
-  close(reason: CloseReason, error?: StreamError): void {
+  close(reason: CloseReason, error?: StreamError, waitsForPeer = error === undefined): void {
     if (this.#isOver) return;
     this.#reason ??= reason;
     if (!this.#sentClose) {
@@ -269,7 +269,7 @@ export class XmlStream {
       this.outbox.end();
       this.#sentClose = true;
     }
-    if (this.#receivedClose || error !== undefined) {
+    if (this.#receivedClose || !waitsForPeer) {
       this.#socket.end();
       this.#armCloseTimer(Math.min(this.#closeTimeoutMs, 2_000));
       this.#finish(this.#reason);
