@@ -144,6 +144,23 @@ describe('client certificates', () => {
     expect(makeGrid('grid').authenticator.mechanisms('example.com', facts)).not.toContain('EXTERNAL');
   });
 
+  it.each<[string, () => Promise<IssuedCertificate>]>([
+    [
+      'expired',
+      () => issuePlatformCertificate(ca, { nowMs: Date.now() - 3 * 86_400_000, days: 1, jid: JID.parse('sensor@example.com') }),
+    ],
+    [
+      'not yet valid',
+      () => issuePlatformCertificate(ca, { nowMs: Date.now() + 86_400_000, days: 1, jid: JID.parse('sensor@example.com') }),
+    ],
+    ['signed by a Platform', () => issuePlatformCertificate(platform, { ...validity, jid: JID.parse('admin@example.com') })],
+    ['signed by itself', () => createCertificateAuthority('Mine', validity)],
+  ])('that are %s prove nothing (A-031)', async (_name, make) => {
+    const bad = await make();
+    const { facts } = await (await listen(mutual())).dial({ cert: `${bad.certificate}${platform.certificate}`, key: bad.key });
+    expect([facts.peerVerified, facts.peerVerifyError]).toEqual([false, expect.stringMatching(/^[A-Z_]+$/)]);
+  });
+
   it('with several JIDs log in as the one that the client names (A-026)', async () => {
     const [first, second] = ['one@example.com', 'two@example.com'].map((jid) => JID.parse(jid));
     const both = await issuePlatformCertificate(ca, { ...validity, jid: first!, otherJids: [second!] });
