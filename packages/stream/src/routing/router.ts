@@ -251,6 +251,7 @@ export class Router implements StanzaSink, Outbound {
       return;
     }
     if (to.domain !== this.#options.domain || !this.#allowed(sender, to)) return; // §10.5.3.1: ignored
+    session.directedPresence ??= new Set();
     if (type === 'unavailable') session.directedPresence.delete(to.toString());
     else if (session.directedPresence.size < MAX_DIRECTED) session.directedPresence.add(to.toString());
     else throw new StanzaError('resource-constraint', { text: `directed presence goes to at most ${MAX_DIRECTED} addresses` });

@@ -33,6 +33,12 @@ const ASK_TIMEOUT_MS = 60_000;
 
 const REQUEST_ACK = Buffer.from(`<r xmlns='${NS.streamManagement}'/>`);
 
+/** The newest entry of one topic that a ping is to acknowledge. */
+interface Pending {
+  owner: Redeliverable;
+  ref: EntryRef;
+}
+
 /** Handles the stanzas of all sessions; the router fills it. */
 export interface StanzaSink {
   stanza(stanza: Element, session: Session): void | Promise<void>;
@@ -66,7 +72,7 @@ export class Session implements SessionPort, StreamHandler {
   presence: PresenceState = { kind: 'never-sent' };
   peerMaxStanzaBytes = Number.POSITIVE_INFINITY;
   /** Full and bare JIDs that were sent directed presence and must hear of the end (RFC 6121 §4.6.3). */
-  readonly directedPresence = new Set<string>();
+  directedPresence: Set<string> | undefined;
   resumeId: string | undefined;
   defaultLang: string | undefined;
 
@@ -85,8 +91,9 @@ export class Session implements SessionPort, StreamHandler {
   #isAsking = false;
 
   // Without XEP-0198: what a ping sent behind the events acknowledges (delivery.md §5.2).
-  #behindPing = new Map<string, { owner: Redeliverable; ref: EntryRef }>();
-  #sincePing = new Map<string, { owner: Redeliverable; ref: EntryRef }>();
+  // Maps exist only while they hold something: most of 100,000 sessions are idle.
+  #behindPing: Map<string, Pending> | undefined;
+  #sincePing: Map<string, Pending> | undefined;
   #pingId: string | undefined;
   #pings = 0;
 
@@ -159,6 +166,7 @@ export class Session implements SessionPort, StreamHandler {
     if (this.#acks !== undefined) {
       this.#acks.pushEntry(owner, ref);
     } else {
+      this.#sincePing ??= new Map();
       const pending = this.#sincePing.get(ref.topic);
       if (pending === undefined) this.#sincePing.set(ref.topic, { owner, ref });
       else {
@@ -220,7 +228,7 @@ export class Session implements SessionPort, StreamHandler {
       stream.outbox.push(REQUEST_ACK);
     } else {
       this.#behindPing = this.#sincePing;
-      this.#sincePing = new Map();
+      this.#sincePing = undefined;
       this.#sendPing(stream);
     }
   }
@@ -318,8 +326,8 @@ export class Session implements SessionPort, StreamHandler {
     if (to !== undefined && to !== this.#owner.domain) return false;
     this.#pingId = undefined;
     const acknowledged = this.#behindPing;
-    if (acknowledged.size > 0) {
-      this.#behindPing = new Map();
+    if (acknowledged !== undefined) {
+      this.#behindPing = undefined;
       for (const { owner, ref } of acknowledged.values()) owner.acknowledged(this, [ref]);
     }
     this.#isAsking = false;
@@ -345,7 +353,8 @@ export class Session implements SessionPort, StreamHandler {
         }
         this.#acks = new AckQueue();
         this.#handled = 0;
-        this.#behindPing.clear();
+        this.#behindPing = undefined;
+        this.#sincePing = undefined;
         this.#isAsking = false;
         const wantsResume = element.attrs.resume === 'true' || element.attrs.resume === '1';
         const enabled = new Element('enabled', { xmlns: NS.streamManagement });

@@ -212,14 +212,16 @@ export class Sessions implements SessionOwner {
 
   /** RFC 6121 §4.6.3: whoever got directed presence hears that the resource is gone. */
   #endDirected(session: Session): void {
-    for (const to of session.directedPresence) {
+    const targets = session.directedPresence;
+    if (targets === undefined) return;
+    session.directedPresence = undefined;
+    for (const to of targets) {
       const result = this.sink.stanza(
         new Element('presence', { type: 'unavailable', from: session.jid.toString(), to }),
         session,
       );
       result?.catch((error: unknown) => this.log.error({ err: error }, 'directed presence could not be ended'));
     }
-    session.directedPresence.clear();
   }
 
   wantsAckRequest(session: Session): void {
