@@ -268,8 +268,9 @@ export class ClientNegotiation implements StreamHandler {
     const who = this.#who as AuthenticatedAccount;
     try {
       if (iq.attrs.id === undefined) throw new StanzaError('bad-request', { text: 'an IQ needs an id' });
-      const asked = iq.getChild('bind', NS.bind)?.getChild('resource');
-      const resource = asked === undefined ? undefined : prepareResource(who.account, asked.text());
+      // gloox sends an empty <resource/> when its user asks for none: the resource is ours to make (§7.6).
+      const asked = iq.getChild('bind', NS.bind)?.getChild('resource')?.text() ?? '';
+      const resource = asked === '' ? undefined : prepareResource(who.account, asked);
       if (!(await this.#deps.mayStay(who))) throw new StanzaError('not-allowed'); // §7.6.2.2
       if (this.#state !== 'authenticated' || this.#stream.isClosing) return;
       const session = this.#deps.sessions.bind(this.#stream, who, resource, this.#lang);
