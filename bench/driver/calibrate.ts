@@ -3,13 +3,18 @@ import { monotonicMicros, renderMark } from './event-scanner.ts';
 
 /**
  * The floor: a bare Node TLS server that writes the same bytes to the same number of sockets and does nothing else.
- * What it costs on this machine, in this minute, is what the server's own cost is divided by. Runs as its own
+ * (For logins: takes as many connections and closes them.) What it costs on this machine, in this minute, is what the server's own cost is divided by. Runs as its own
  * process, so that its CPU time is read as the server's is.
  */
 
 /** To the calibration process. */
 export type CalibrationMessage =
-  | { readonly operation: 'listen'; readonly cert: string; readonly key: string }
+  | {
+      readonly operation: 'listen';
+      readonly cert: string;
+      readonly key: string /** Asks for certificates of this authority. */;
+      readonly clientCa?: string;
+    }
   /** Answers once so many sockets have finished their handshake; the client's side of it ends before ours. */
   | { readonly operation: 'gather'; readonly sockets: number }
   /** Writes `burst` stanzas, in one write, to each socket; their marks count on from the last. */
@@ -24,7 +29,8 @@ let awaitedSockets = Number.POSITIVE_INFINITY;
 
 process.on('message', (message: CalibrationMessage) => {
   if (message.operation === 'listen') {
-    const server = createServer({ cert: message.cert, key: message.key, minVersion: 'TLSv1.3' }, (socket) => {
+    const asking = message.clientCa === undefined ? {} : { ca: message.clientCa, requestCert: true, rejectUnauthorized: true };
+    const server = createServer({ cert: message.cert, key: message.key, minVersion: 'TLSv1.3', ...asking }, (socket) => {
       socket.setNoDelay(true);
       sockets.add(socket);
       answerWhenGathered();

@@ -16,9 +16,10 @@ export class Calibrator {
     this.pid = this.#child.pid;
   }
 
-  /** Returns the port, on 127.0.0.1, direct TLS. */
-  async listen(identity: Issued): Promise<number> {
-    const answer = await this.#ask({ operation: 'listen', cert: identity.cert, key: identity.key });
+  /** Returns the port, on 127.0.0.1, direct TLS. @param clientCa asks each client for a certificate of this authority */
+  async listen(identity: Issued, clientCa?: string): Promise<number> {
+    const { cert, key } = identity;
+    const answer = await this.#ask({ operation: 'listen', cert, key, ...(clientCa === undefined ? {} : { clientCa }) });
     if (!('port' in answer)) throw new Error('the calibration process did not tell its port');
     return answer.port;
   }

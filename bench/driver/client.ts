@@ -117,14 +117,13 @@ export class Client {
   /** Connects by TLS alone, for the floor: no XMPP is spoken, marks are counted. */
   static async openBare(
     endpoint: Pick<Endpoint, 'host' | 'directTlsPort' | 'domain' | 'ca'>,
-    localAddress?: string,
+    certificate?: Account['certificate'],
   ): Promise<Client> {
     const socket = await openTls({
       endpoint: { ...endpoint, starttlsPort: 0, broker: '' },
       tls: 'direct',
-      account: { user: '' },
+      account: { user: '', ...(certificate === undefined ? {} : { certificate }) },
       resource: '',
-      ...(localAddress === undefined ? {} : { localAddress }),
     });
     return new Client(socket, '', '');
   }

@@ -28,6 +28,11 @@ export interface SwarmRequests {
   login: { ask: { accounts: readonly Account[]; total: number; concurrency: number }; answer: TimedReport };
   /** Every member pings the server, `window` requests unanswered at any time, for so long. */
   ping: { ask: { group: string; seconds: number; window: number }; answer: TimedReport };
+  /** Connects to the calibration server by TLS alone and closes, `total` times. */
+  handshakes: {
+    ask: { total: number; concurrency: number; port: number; ca: string; certificate?: Account['certificate'] };
+    answer: number;
+  };
   close: { ask: { group: string }; answer: null };
   /** CPU seconds of this process so far. */
   cpu: { ask: Record<string, never>; answer: number };

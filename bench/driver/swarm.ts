@@ -119,6 +119,14 @@ const handlers: Handlers = {
     return { done: latencies.count, latency: latencies.counts() };
   },
 
+  async handshakes({ total, concurrency, port, ca, certificate }) {
+    await eachConcurrently(total, concurrency, async () => {
+      const client = await Client.openBare({ host: '127.0.0.1', directTlsPort: port, domain: 'localhost', ca }, certificate);
+      await client.close();
+    });
+    return total;
+  },
+
   async close({ group }) {
     const { members } = groupOf(group);
     groups.delete(group);
