@@ -176,7 +176,10 @@ export const SETTINGS = {
     authTimeoutMs: duration({ minMs: 100, maxMs: 600_000, default: '30s', doc: 'Time from the connection to a bound resource.' }),
   },
   /** RFC 8600 §3, interface C. */
-  allowsDirect: flag({ default: true, doc: 'Whether platforms may send stanzas to each other directly, beside the Broker (RFC 8600 §3).' }),
+  allowsDirect: flag({
+    default: true,
+    doc: 'Whether platforms may send stanzas to each other directly, beside the Broker (RFC 8600 §3).',
+  }),
   streamManagement: {
     resumeTimeoutMs: duration({
       minMs: 1000,

@@ -1,13 +1,12 @@
 import { chmodSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { ENVIRONMENT_OPTIONS } from '@xmpp-grid/pubsub';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { connectControl } from './control/client.ts';
+import { faultOfStoreFile } from './store-header.ts';
 
 /** Raised when a stored format changes; an older program then refuses the store instead of misreading it. */
 const FORMAT = 1;
-/** 64 named databases: each adapter has a handful. */
-const MAX_DATABASES = 64;
-
 /** The store cannot be used; the message says what to do. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
@@ -23,7 +22,7 @@ export class StoreError extends Error {
 /** The one lmdb environment of a data directory, held by one process at a time. Adapters get named databases of it. */
 export interface StoreEnvironment {
   readonly root: RootDatabase;
-  /** False after a probing write failed, until one succeeds (disk full, file system read-only). Probes every 5 s. */
+  /** False after a probing write failed, until one succeeds (disk full, file system read-only). Probes every 10 s. */
   isWritable(): boolean;
   /** Gives the claim back and closes the environment. */
   release(): Promise<void>;
@@ -46,14 +45,15 @@ interface Claim {
  */
 export async function openStore(dataDir: string): Promise<StoreEnvironment> {
   makeDataDir(dataDir);
-  const root = openEnvironment(dataDir);
-  const meta: Database<unknown, string> = root.openDB('meta', { encoding: 'json' });
+  const root = openFile(dataDir);
+  let meta: Database<unknown, string>;
   try {
+    meta = root.openDB<unknown, string>('meta', { encoding: 'json', keyEncoding: 'ordered-binary' });
     checkFormat(meta, dataDir);
     await claim(meta, dataDir);
   } catch (error) {
     await root.close();
-    throw error;
+    throw error instanceof StoreError ? error : damaged(join(dataDir, 'store.mdb'), (error as Error).message, error);
   }
   const probe = probeWrites(meta);
   return {
@@ -68,7 +68,7 @@ export async function openStore(dataDir: string): Promise<StoreEnvironment> {
   };
 }
 
-const PROBE_INTERVAL_MS = 5000;
+const PROBE_INTERVAL_MS = 10_000;
 
 /** Writes a record now and then: a disk that is full shows before a publish meets it. */
 function probeWrites(meta: Database<unknown, string>): { isWritable(): boolean; stop(): void } {
@@ -87,8 +87,10 @@ function probeWrites(meta: Database<unknown, string>): { isWritable(): boolean; 
         () => {
           isWritable = true;
         },
-        () => {
+        (error: unknown) => {
           isWritable = false; // /readyz tells; each refused publish logs why
+          // lmdb hangs the real cause on as a promise of its own, which would end the process as an unhandled rejection.
+          (error as { commitError?: Promise<unknown> }).commitError?.catch(() => undefined);
         },
       )
       .finally(() => {
@@ -108,27 +110,26 @@ function makeDataDir(dataDir: string): void {
   }
 }
 
-function openEnvironment(dataDir: string): RootDatabase {
+function openFile(dataDir: string): RootDatabase {
   const path = join(dataDir, 'store.mdb');
+  const fault = faultOfStoreFile(path);
+  if (fault !== undefined) throw damaged(path, fault);
   try {
-    return open({ path, maxDbs: MAX_DATABASES, encoding: 'json' });
+    return open({ ...ENVIRONMENT_OPTIONS, path, noSubdir: true });
   } catch (error) {
-    throw new StoreError(
-      `the store ${path} cannot be opened (${(error as Error).message}): restore it from a backup, or move it away to begin with an empty one`,
-      { cause: error },
-    );
+    throw damaged(path, (error as Error).message, error);
   }
 }
 
+function damaged(path: string, fault: string, cause?: unknown): StoreError {
+  return new StoreError(
+    `the store ${path} cannot be opened (${fault}): restore it from a backup, or move it away to begin with an empty one`,
+    { cause },
+  );
+}
+
 function checkFormat(meta: Database<unknown, string>, dataDir: string): void {
-  let format: unknown;
-  try {
-    format = meta.get('format');
-  } catch (error) {
-    throw new StoreError(`the store in ${dataDir} is damaged (${(error as Error).message}): restore it from a backup`, {
-      cause: error,
-    });
-  }
+  const format = meta.get('format');
   if (format !== undefined && format !== FORMAT) {
     throw new StoreError(
       `the store in ${dataDir} has format ${String(format)}, this program reads ${FORMAT}: run the version that wrote it`,

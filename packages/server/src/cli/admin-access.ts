@@ -1,0 +1,48 @@
+import { Authorizer } from '@xmpp-grid/auth';
+import { Admin } from '../admin/admin.ts';
+import { AdminError, type AdminOperations } from '../admin/operations.ts';
+import type { Config } from '../config.ts';
+import { shortPath } from '../config-load.ts';
+import { connectControl } from '../control/client.ts';
+import { openStore } from '../store-environment.ts';
+import { openAccounts, openTopics } from '../stores.ts';
+
+/** Runs `use` on the running instance of the data directory, or on the store itself when none runs. */
+export async function withAdmin<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
+  return (await withInstance(config, use)) ?? (await withStore(config, use));
+}
+
+/** Runs `use` on the running instance. @throws AdminError `not-running` */
+export async function withRunning<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
+  const result = await withInstance(config, use);
+  if (result !== undefined) return result;
+  throw new AdminError('not-running', `no instance runs on ${shortPath(config.dataDir, process.cwd())}`);
+}
+
+async function withInstance<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T | undefined> {
+  const instance = await connectControl(config.dataDir);
+  if (instance === undefined) return undefined;
+  try {
+    return await use(instance.admin);
+  } finally {
+    instance.close();
+  }
+}
+
+async function withStore<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
+  const store = await openStore(config.dataDir);
+  try {
+    return await use(
+      new Admin({
+        accounts: openAccounts(store.root),
+        topics: openTopics(store.root, config),
+        domain: config.domain,
+        profile: config.profile,
+        scramIterations: config.sasl.scramIterations,
+        roles: new Authorizer(config.roles).names,
+      }),
+    );
+  } finally {
+    await store.release();
+  }
+}

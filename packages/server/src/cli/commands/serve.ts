@@ -1,0 +1,100 @@
+import { isatty } from 'node:tty';
+import type { Config } from '../../config.ts';
+import { renderBanner } from '../../demo/banner.ts';
+import { demoFiles, ensureDemoCertificates, ensureDemoPlatforms } from '../../demo/setup.ts';
+import { type RunningProgram, startProgram } from '../../main.ts';
+import type { Command, Values } from '../command.ts';
+import { configOf, SETTING_OPTIONS } from '../settings-options.ts';
+
+/** Signals that come this close together are one wish: a terminal and npm both pass Ctrl-C on. */
+const SAME_SIGNAL_MS = 500;
+
+export const serve: Command = {
+  name: 'serve',
+  summary: 'Run one instance: Controller, Broker, metrics and probes, until SIGTERM or SIGINT.',
+  options: {
+    ...SETTING_OPTIONS,
+    demo: {
+      type: 'boolean',
+      doc: 'Serve on the loopback with certificates and two platforms of its own, made once in the data directory.',
+    },
+  },
+  notes: `Flags override the file. Without --demo the settings tls.certificate and tls.key are needed; "xmpp-grid cert" makes
+certificates for trials. A first SIGTERM or SIGINT drains: not ready, streams end in order, what was acknowledged is on disk,
+exit 0. A second one ends the process at once.
+
+  xmpp-grid serve --demo
+  xmpp-grid serve --config /etc/xmpp-grid/grid.yaml`,
+  async run(values) {
+    const program = values.has('demo') ? await startDemo(values) : await start(configOf(values));
+    await stopSignal(program);
+    return 0;
+  },
+};
+
+/** The engine is loaded by what runs it: every other command starts without it. */
+export async function start(config: Config): Promise<RunningProgram> {
+  const { startInstance } = await import('../../instance.ts');
+  return await startProgram(config, startInstance);
+}
+
+/** Other defaults than the table's: the loopback alone, and a log for eyes. */
+const DEMO_PRESET = new Map<string, unknown>([
+  ['listeners.starttls.host', '127.0.0.1'],
+  ['listeners.directTls.host', '127.0.0.1'],
+  ['log.format', 'text'],
+]);
+
+/** The configuration of `serve --demo`; certificates are made where the user names none. */
+export async function demoConfig(values: Values): Promise<Config> {
+  const config = configOf(values, DEMO_PRESET);
+  if (config.tls.certificate !== undefined) return config;
+  await ensureDemoCertificates(config, Date.now());
+  const files = demoFiles(config.dataDir);
+  return {
+    ...config,
+    tls: { ...config.tls, certificate: files.server, key: files.serverKey, clientCa: config.tls.clientCa ?? files.ca },
+  };
+}
+
+async function startDemo(values: Values): Promise<RunningProgram> {
+  const config = await demoConfig(values);
+  const program = await start(config);
+  try {
+    const credentials = await ensureDemoPlatforms(config, program.instance.admin);
+    const banner = renderBanner({
+      config,
+      addresses: program.addresses,
+      credentials,
+      readyMs: performance.now(),
+      cwd: process.cwd(),
+    });
+    // Where stdout is for machines the block goes beside it.
+    const isForEyes = config.log.format === 'text' || (config.log.format === 'auto' && isatty(1));
+    (isForEyes ? process.stdout : process.stderr).write(banner);
+  } catch (error) {
+    await program.stop();
+    throw error;
+  }
+  return program;
+}
+
+/** Resolves when the program has stopped after a signal. */
+async function stopSignal(program: RunningProgram): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    let firstMs: number | undefined;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (firstMs !== undefined) {
+        if (performance.now() - firstMs < SAME_SIGNAL_MS) return;
+        program.log.warn({ signal }, 'second signal: ending at once');
+        process.exit(1);
+      }
+      firstMs = performance.now();
+      program.log.info({ signal }, 'draining');
+      program.stop().then(resolve, reject);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+  program.log.info({}, 'stopped');
+}
