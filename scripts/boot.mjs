@@ -155,10 +155,13 @@ async function main([command, ...args]) {
     case 'demo':
       await build(node, env);
       return runCommand(node, [LAUNCHER, 'demo', ...args], env);
-    case 'dev': {
-      const watched = ['stream', 'auth', 'pubsub', 'server'].map((name) => `--watch-path=${join(ROOT, 'packages', name, 'src')}`);
-      return runCommand(node, [...fromSources, ...watched, LAUNCHER, 'serve', '--demo', ...args], env);
-    }
+    case 'dev':
+      // --watch follows what was imported; the instance gets SIGTERM, stops in order and starts again on the same data.
+      return runCommand(
+        node,
+        [...fromSources, '--watch', join(ROOT, 'scripts', 'from-sources.mjs'), 'serve', '--demo', ...args],
+        env,
+      );
     case 'bench':
       await build(node, env);
       return runCommand(node, [join(ROOT, 'bench', 'main.ts'), ...args], env);
