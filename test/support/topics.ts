@@ -33,7 +33,7 @@ export const config = (changed: Partial<TopicConfig> = {}): TopicConfig => ({
 });
 
 export const OWNER = 'owner@grid.example';
-export const T0 = Date.UTC(2026, 0, 1);
+export const T0 = Date.UTC(2024, 0, 1);
 
 export const payload = (text: string, lang?: string) => {
   const bytes = Buffer.from(`<r xmlns='urn:example'>${text}</r>`);
@@ -70,6 +70,10 @@ export const commit = async (store: TopicStore, node: string, change: Change): P
 
 export const publish = async (store: TopicStore, node: string, ...itemIds: string[]): Promise<readonly LogEntry[]> =>
   (await commit(store, node, publication(itemIds))).entries;
+
+/** Publishes items one by one, but does not wait for each: many share a commit. */
+export const publishMany = (store: TopicStore, node: string, count: number, from = 0): Promise<unknown> =>
+  Promise.all(Array.from({ length: count }, (_, i) => publish(store, node, `item ${from + i}`)));
 
 export const subscribe = (store: TopicStore, node: string, jid: string) =>
   commit(store, node, { kind: 'own-subscription', jid, state: 'subscribed', stampMs: T0 });

@@ -1,6 +1,8 @@
 export * from './access/decide.ts';
 export * from './access/policy.ts';
 export * from './broker.ts';
+export { Delivery, type DeliveryDeps, type DeliveryStats } from './delivery/delivery.ts';
+export type { RenderConfiguration } from './delivery/event.ts';
 export * from './delivery/interest-port.ts';
 export * from './errors.ts';
 export * from './log/entry.ts';

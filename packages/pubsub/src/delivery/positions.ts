@@ -1,0 +1,70 @@
+import type { EntryId } from '../log/entry.ts';
+import type { PositionUpdate } from '../store/position-store.ts';
+import type { Subscriber } from './cursor.ts';
+import type { Feed } from './feed.ts';
+
+export interface PositionStep {
+  readonly update: PositionUpdate;
+  /** Subscribers without a cursor, settled by this step: of no interest once it is durable. */
+  readonly parting: readonly Subscriber[];
+}
+
+/** Takes what its cursors have acknowledged into the subscriber; returns the sum. */
+export function acknowledgedBy(subscriber: Subscriber): EntryId {
+  for (const cursor of subscriber.cursors) {
+    const { settled } = cursor;
+    if (settled.seq > subscriber.acknowledged.seq) subscriber.acknowledged = settled;
+  }
+  return subscriber.acknowledged;
+}
+
+/**
+ * What has to be written for one topic (delivery.md §5.3): own numbers of those that lag or left, delegation of those that
+ * caught up, and the watermark for all that stay delegated. Undefined when the store knows it all.
+ */
+export function decidePositions(feed: Feed, instance: string): PositionStep | undefined {
+  const settle = new Map<string, EntryId>();
+  const delegate = new Map<string, EntryId>();
+  const parting: Subscriber[] = [];
+  const keptUp: Subscriber[] = [];
+  const floor = Math.max(feed.headTwoAgo.seq, feed.watermark?.seq ?? 0);
+  let lowest: EntryId | undefined;
+  for (const subscriber of feed.subscribers.values()) {
+    const acknowledged = acknowledgedBy(subscriber);
+    if (!subscriber.isDurable) {
+      if (subscriber.cursors.size === 0) parting.push(subscriber);
+      continue;
+    }
+    const hasLeft = subscriber.cursors.size === 0;
+    if (hasLeft) parting.push(subscriber);
+    if (hasLeft || acknowledged.seq < floor) {
+      if (subscriber.isDelegated || acknowledged.seq > subscriber.storedSeq) settle.set(subscriber.jid, acknowledged);
+      continue;
+    }
+    keptUp.push(subscriber);
+    if (!lowest || acknowledged.seq < lowest.seq) lowest = acknowledged;
+  }
+  for (const subscriber of keptUp) {
+    if (!subscriber.isDelegated) delegate.set(subscriber.jid, subscriber.acknowledged);
+  }
+  const watermark = lowest && lowest.seq > (feed.watermark?.seq ?? 0) ? lowest : undefined;
+  if (settle.size === 0 && delegate.size === 0 && watermark === undefined && parting.length === 0) return undefined;
+  return { update: { instance, settle, delegate, ...(watermark ? { watermark } : {}) }, parting };
+}
+
+/** The step is durable. */
+export function positionsWritten(feed: Feed, { update }: PositionStep): void {
+  if (update.watermark) feed.watermark = update.watermark;
+  for (const [jid, { seq }] of update.settle) {
+    const subscriber = feed.subscribers.get(jid);
+    if (!subscriber) continue;
+    subscriber.isDelegated = false;
+    subscriber.storedSeq = Math.max(subscriber.storedSeq, seq);
+  }
+  for (const [jid, { seq }] of update.delegate) {
+    const subscriber = feed.subscribers.get(jid);
+    if (!subscriber) continue;
+    subscriber.isDelegated = true;
+    subscriber.storedSeq = Math.max(subscriber.storedSeq, seq);
+  }
+}
