@@ -27,5 +27,5 @@ async function make(domain: string): Promise<TestCertificates> {
   const validity = { nowMs: Date.now(), days: 2 };
   const ca = await createCertificateAuthority('XMPP-Grid test authority', validity);
   const server = await issueServerCertificate(ca, { ...validity, domains: [domain, `broker.${domain}`] });
-  return { ca, server, platform: (name) => issuePlatformCertificate(ca, { ...validity, jids: [`${name}@${domain}`] }) };
+  return { ca, server, platform: (name) => issuePlatformCertificate(ca, { ...validity, jid: JID.of(name, domain) }) };
 }

@@ -235,7 +235,7 @@ export class RawClient {
     const stored = createHash(hash).update(clientKey).digest();
     const message = `${first},${challenge},${final}`;
     const signature = hmac(stored, message);
-    const proof = clientKey.map((byte, i) => byte ^ (signature[i] as number));
+    const proof = Buffer.from(clientKey.map((byte, i) => byte ^ (signature[i] as number)));
     this.send(
       `<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${Buffer.from(`${final},p=${proof.toString('base64')}`).toString('base64')}</response>`,
     );

@@ -1,0 +1,265 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { AuditFile, type AuditSink, Authorizer, PlatformAuthenticator, TlsContext } from '@xmpp-grid/auth';
+import { type BrokerAudit, brokerMetrics, createBroker, Delivery, NodeConfigForm, type TopicPolicy } from '@xmpp-grid/pubsub';
+import {
+  accountRoutes,
+  ControllerDoor,
+  controllerService,
+  type Element,
+  EmbeddedOfflineMessages,
+  JID,
+  Listener,
+  NS,
+  Router,
+  Sessions,
+  StreamError,
+  StreamMetrics,
+  serialize,
+} from '@xmpp-grid/stream';
+import { Admin, type LiveInstance } from './admin/admin.ts';
+import { clusterSecret } from './cluster-secret.ts';
+import type { Config } from './config.ts';
+import type { InstanceDeps, RunningInstance, StartInstance } from './running-instance.ts';
+import { openAccounts, openTopics } from './stores.ts';
+import { topicDefaults, topicLimits } from './topic-settings.ts';
+
+/** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
+const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
+
+/** Wires one instance: stores, who may come in, the Broker, delivery, the doors. Reads from the ground up. */
+export const startInstance: StartInstance = async (config, deps) => {
+  const { root, log, registry } = deps;
+  const instanceId = randomBytes(9).toString('base64url');
+  const startedMs = Date.now();
+
+  // Stores
+  const accounts = openAccounts(root);
+  const topics = openTopics(root, config);
+  const audit = await AuditFile.open(join(config.dataDir, 'audit.jsonl'), {
+    now: Date.now,
+    onTrouble: (error) => log.error({ err: error }, 'the audit file cannot be written; events are counted as dropped'),
+  });
+
+  // Who may come in, and what for
+  const roles = new Authorizer(config.roles);
+  const authenticator = new PlatformAuthenticator({
+    accounts,
+    roles,
+    profile: config.profile,
+    domains: [config.domain],
+    secret: await clusterSecret(root),
+    iterations: config.sasl.scramIterations,
+    log,
+    audit,
+    now: Date.now,
+  });
+
+  // Sessions and routing
+  const metrics = new StreamMetrics(registry);
+  const sessions = new Sessions({
+    domain: config.domain,
+    log,
+    resumeTimeoutMs: config.streamManagement.resumeTimeoutMs,
+    idleMs: config.ping.intervalMs,
+    answerMs: config.ping.timeoutMs,
+  });
+  const offline = new EmbeddedOfflineMessages(
+    root,
+    config.domain,
+    async (account) => (await accounts.get(account)) !== undefined,
+  );
+  const router = new Router({
+    domain: config.domain,
+    sessions,
+    accountRoutes: accountRoutes(),
+    offline,
+    allowsDirect: config.allowsDirect,
+    log,
+    received: (kind) => metrics.received(kind),
+  });
+  sessions.sink = router;
+
+  // The Broker and delivery
+  const policy: TopicPolicy = {
+    decide: (role, verb, node, type) => roles.decide(role, verb, node, type),
+    isHidden: (role, node) => roles.isHidden(role, node),
+    approves: (role, node) => roles.approves(role, node),
+    roleOf: async (account) => (await accounts.get(JID.parse(account)))?.account.role,
+  };
+  const form = new NodeConfigForm(config.profile, topicLimits(config));
+  const delivery = new Delivery({
+    topics,
+    instanceId,
+    domain: config.brokerDomain,
+    log,
+    policy,
+    renderConfiguration: (topic) => serialize(form.renderResult(topic)),
+  });
+  const broker = createBroker({
+    domain: config.brokerDomain,
+    profile: config.profile,
+    defaults: topicDefaults(config),
+    limits: topicLimits(config),
+    store: topics,
+    interest: delivery,
+    policy,
+    outbound: router,
+    audit: brokerAudit(audit),
+    log,
+    metrics: brokerMetrics(registry),
+    now: Date.now,
+    isNotificationFor: (messageId, node, jid) => delivery.isNotificationFor(messageId, node, jid),
+    randomId: () => randomBytes(16).toString('hex'),
+  });
+  router.addService(controllerService(config.domain, [{ jid: config.brokerDomain, name: 'XMPP-Grid Broker' }]));
+  router.addService(broker);
+  sessions.observe(delivery);
+  sessions.observe({
+    bound: () => metrics.bound(),
+    started: (session) => broker.ownerStarted(session),
+    availabilityChanged: (session, { receivesBare }) => {
+      if (receivesBare) router.deliverOffline(session);
+    },
+    writable: () => undefined,
+    resumed: () => metrics.resumed(),
+    ended: (_session, why) => metrics.closed(why),
+  });
+
+  // The doors
+  const tls = new TlsContext(deps.tls);
+  const listener = new Listener({
+    tls,
+    handshakeTimeoutMs: config.limits.handshakeTimeoutMs,
+    maxConnections: config.limits.maxConnections,
+    maxConnectionsPerAddress: config.limits.maxConnectionsPerAddress,
+    log,
+    rejected: (why) => metrics.rejected(why),
+  });
+  const door = new ControllerDoor({
+    domain: config.domain,
+    listener,
+    authenticator,
+    sessions,
+    facts: (socket) => tls.facts(socket),
+    mayStay: async (who) => (await authenticator.accountState(who.account)).state === 'enabled',
+    preAuthLimits: {
+      maxStanzaBytes: config.limits.preAuthBytes,
+      hardStanzaBytes: config.limits.preAuthBytes,
+      maxDepth: config.limits.maxDepth,
+      maxAttributes: 32,
+      maxNameBytes: 256,
+    },
+    isOpaque,
+    idleSeconds: Math.ceil(config.ping.intervalMs / 1_000),
+    saslRetries: config.sasl.maxAttempts,
+    negotiationTimeoutMs: config.limits.authTimeoutMs,
+    log,
+    saslOutcome: ({ mechanism, result }) => metrics.authenticated(mechanism, result),
+    streamClosed: (reason) => metrics.closed(reason),
+  });
+  metrics.observe({
+    openConnections: () => listener.openConnections,
+    sessions: () => sessions.size,
+    queuedBytes: () => queuedBytes(sessions),
+  });
+
+  const stopAll = async (graceMs: number): Promise<void> => {
+    listener.close();
+    door.endNegotiations();
+    sessions.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
+    await listener.idle(graceMs);
+    sessions.close();
+    await delivery.close();
+    await topics.close();
+    await audit.close();
+  };
+
+  try {
+    const { starttls, directTls } = config.listeners;
+    const addresses = {
+      ...(starttls.enabled ? { starttls: await door.listenStartTls(starttls.port, starttls.host) } : {}),
+      ...(directTls.enabled ? { directTls: await door.listenDirectTls(directTls.port, directTls.host) } : {}),
+    };
+    return {
+      instanceId,
+      addresses,
+      admin: new Admin({
+        accounts,
+        topics,
+        domain: config.domain,
+        profile: config.profile,
+        scramIterations: config.sasl.scramIterations,
+        roles: roles.names,
+        live: liveInstance({ sessions, instanceId, startedMs, addresses, config, deps }),
+      }),
+      stop: (_reason, graceMs) => stopAll(graceMs),
+    };
+  } catch (error) {
+    await stopAll(0);
+    throw error;
+  }
+};
+
+function queuedBytes(sessions: Sessions): { sum: number; max: number } {
+  let sum = 0;
+  let max = 0;
+  for (const session of sessions.all()) {
+    sum += session.queuedBytes;
+    max = Math.max(max, session.queuedBytes);
+  }
+  return { sum, max };
+}
+
+function brokerAudit(sink: AuditSink): BrokerAudit {
+  return {
+    denied: ({ account, action, node, why }) => sink.record({ kind: 'denied', account, action, node, why }),
+    changed: ({ account, action, node, detail }) =>
+      sink.record({ kind: 'topic-changed', account, action, node, ...(detail === undefined ? {} : { detail }) }),
+  };
+}
+
+function liveInstance(of: {
+  sessions: Sessions;
+  instanceId: string;
+  startedMs: number;
+  addresses: RunningInstance['addresses'];
+  config: Config;
+  deps: InstanceDeps;
+}): LiveInstance {
+  const { sessions, config } = of;
+  return {
+    *sessions() {
+      for (const session of sessions.all()) {
+        yield {
+          jid: session.jid.toString(),
+          role: session.role,
+          mechanism: session.who.mechanism,
+          remoteAddress: session.remoteAddress,
+          tlsVersion: session.tlsVersion,
+          sinceMs: session.boundAtMs,
+        };
+      }
+    },
+    endStreams: (account, reason) =>
+      sessions.endAccount(
+        account,
+        reason,
+        new StreamError('not-authorized', { text: 'an administrator ended the access of this account' }),
+      ),
+    status: () => ({
+      version: of.deps.version,
+      instanceId: of.instanceId,
+      state: 'ready',
+      domain: config.domain,
+      brokerDomain: config.brokerDomain,
+      profile: config.profile,
+      pid: process.pid,
+      startedMs: of.startedMs,
+      listeners: Object.fromEntries(
+        Object.entries(of.addresses).map(([name, at]) => [name, at === undefined ? '' : `${at.address}:${at.port}`]),
+      ),
+      certificateNotAfterMs: of.deps.tls.notAfterMs,
+    }),
+  };
+}

@@ -1,0 +1,146 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type AdminOperations, connectControl } from '@xmpp-grid/server';
+import { stringify } from 'yaml';
+import { type TestCertificates, testCertificates } from './certs.ts';
+
+/** The program as a process of its own, run from the sources, so that a test can kill it. */
+export interface InstanceProcess {
+  readonly port: number;
+  readonly directTlsPort: number;
+  readonly domain: string;
+  readonly broker: string;
+  readonly dataDir: string;
+  readonly certificates: TestCertificates;
+  /** Log lines of all its lives. */
+  readonly output: string[];
+  readonly pid: number;
+  admin<T>(use: (admin: AdminOperations) => Promise<T>): Promise<T>;
+  /** SIGKILL; resolves when the process is gone. */
+  kill(): Promise<void>;
+  /** SIGTERM; resolves with the exit code. */
+  terminate(): Promise<number | null>;
+  /** Starts it again on the same data and ports. */
+  start(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+const LAUNCHER = fileURLToPath(new URL('../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
+const READY_MS = 20_000;
+
+export async function startInstanceProcess(settings: Record<string, unknown> = {}): Promise<InstanceProcess> {
+  const domain = 'localhost';
+  const certificates = await testCertificates(domain);
+  const dataDir = mkdtempSync(join(tmpdir(), 'xmpp-grid-process-'));
+  const [port, directTlsPort] = await freePorts(2);
+  const file = (name: string, content: string) => {
+    writeFileSync(join(dataDir, name), content, { mode: 0o600 });
+    return join(dataDir, name);
+  };
+  const configFile = file(
+    'grid.yaml',
+    stringify({
+      domain,
+      dataDir,
+      listeners: {
+        starttls: { host: '127.0.0.1', port },
+        directTls: { host: '127.0.0.1', port: directTlsPort },
+        http: { enabled: false },
+      },
+      tls: { certificate: file('server.pem', certificates.server.certificate), key: file('server.key', certificates.server.key) },
+      sasl: { scramIterations: 4096 },
+      log: { format: 'json' },
+      ...settings,
+    }),
+  );
+  const output: string[] = [];
+  let child: ChildProcess | undefined;
+
+  const start = async (): Promise<void> => {
+    const started = spawn(
+      process.execPath,
+      ['--conditions=development', '--disable-warning=ExperimentalWarning', LAUNCHER, 'serve', '--config', configFile],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    child = started;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`not ready in time:\n${output.join('\n')}`)), READY_MS);
+      const onText = (chunk: Buffer) => {
+        for (const line of chunk.toString().split('\n')) {
+          if (line === '') continue;
+          output.push(line);
+          if (line.includes('"msg":"ready"')) {
+            clearTimeout(timer);
+            resolve();
+          }
+        }
+      };
+      started.stdout?.on('data', onText);
+      started.stderr?.on('data', onText);
+      started.once('exit', (code) => {
+        clearTimeout(timer);
+        reject(new Error(`ended with ${code}:\n${output.join('\n')}`));
+      });
+    });
+  };
+  const signal = async (name: NodeJS.Signals): Promise<number | null> => {
+    const running = child;
+    if (running === undefined || running.exitCode !== null) return running?.exitCode ?? null;
+    return await new Promise((resolve) => {
+      running.once('exit', (code) => resolve(code));
+      running.kill(name);
+    });
+  };
+
+  await start();
+  return {
+    port: port as number,
+    directTlsPort: directTlsPort as number,
+    domain,
+    broker: `broker.${domain}`,
+    dataDir,
+    certificates,
+    output,
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    async admin(use) {
+      const control = await connectControl(dataDir);
+      if (control === undefined) throw new Error('nothing answers on the control socket');
+      try {
+        return await use(control.admin);
+      } finally {
+        control.close();
+      }
+    },
+    async kill() {
+      await signal('SIGKILL');
+    },
+    terminate: () => signal('SIGTERM'),
+    start,
+    async dispose() {
+      await signal('SIGKILL');
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Ports that were free a moment ago; the same ones serve every life of the process. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
