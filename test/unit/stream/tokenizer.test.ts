@@ -208,6 +208,14 @@ describe('a stanza stands by itself, RFC 6120 §4.8.3', () => {
     expect(stanza("<iq xmlns='jabber:server'/>").getNS()).toBe('jabber:server');
   });
 
+  it('is in no namespace where it says so, whatever its parent is in', () => {
+    const iq = stanza("<iq><x xmlns=''><y/></x><a:z/></iq>");
+    const x = iq.getChild('x')!;
+    expect([x.getNS(), x.getChild('y')?.getNS(), x.is('x', 'jabber:client')]).toEqual([undefined, undefined, false]);
+    expect(iq.getChild('z')?.getNS()).toBe('urn:a');
+    expect(x.findNS('xml')).toBe('http://www.w3.org/XML/1998/namespace');
+  });
+
   it('states none when the header declares none', () => {
     const plain = stanza('<x/>', "<s:stream xmlns:s='http://etherx.jabber.org/streams'>");
     expect(plain.attrs.xmlns).toBeUndefined();
@@ -316,6 +324,21 @@ describe('payloads, delivery.md §4.7', () => {
     );
     expect(found.invalid === undefined ? 'valid' : 'invalid').toBe(want);
     if (found.invalid !== undefined) expect(found.bytes.toString()).toBe('<d/>');
+  });
+
+  it('cannot multiply what they inherit past the size of the stanza', () => {
+    const uri = 'u'.repeat(3000);
+    const items = '<d/>'.repeat(1000);
+    const { stanzas } = read(
+      Buffer.from(`${HEADER}<iq><item xmlns='${uri}'>${items}</item></iq>`),
+      [1 << 20],
+      LIMITS,
+      itemChildren,
+    );
+    const payloads = stanzas[0]!.getChild('item')!.children.filter((child) => child instanceof OpaqueElement);
+    expect(payloads).toHaveLength(1000);
+    expect(payloads.filter((one) => one.invalid === undefined)).toHaveLength(3);
+    expect(payloads.reduce((sum, one) => sum + one.bytes.length, 0)).toBeLessThan(2 * LIMITS.maxStanzaBytes);
   });
 
   it('are copies: what comes into the chunk afterwards does not change them', () => {

@@ -1,4 +1,5 @@
 import { Element } from 'ltx';
+import { NS } from './ns.ts';
 
 export { Element };
 
@@ -23,6 +24,20 @@ export class WireElement extends Element {
   constructor(name: string, attrs: Attributes = newAttributes()) {
     super(name);
     this.attrs = attrs;
+  }
+
+  /**
+   * Finds the namespace of a prefix, or the default one; undefined when there is none. ltx looks past `xmlns=''`, so that
+   * an element in no namespace would pass for one in its parent's.
+   */
+  override findNS(prefix?: string): string | undefined {
+    if (prefix === 'xml') return NS.xml;
+    const declaration = prefix ? `xmlns:${prefix}` : 'xmlns';
+    for (let at: Element | null = this; at !== null; at = at.parent) {
+      const uri: string | undefined = at.attrs[declaration];
+      if (uri !== undefined) return uri === '' ? undefined : uri;
+    }
+    return undefined;
   }
 
   /** ltx asks the attribute map for `hasOwnProperty`, which ours does not have. */

@@ -238,6 +238,8 @@ export class XmlTokenizer {
   #payloadLevel = 0;
   #payloadName: Name | undefined;
   #payloadAttributes: Attributes | undefined;
+  /** Bytes of declarations copied onto payloads of this stanza: as many again as it may have, or small payloads would multiply them. */
+  #inheritedBytes = 0;
 
   // The stanza being skipped.
   #head: WireElement | undefined;
@@ -560,21 +562,16 @@ export class XmlTokenizer {
     const level = this.#payloadLevel;
     const attributes = this.#payloadAttributes!;
     const lang = attributes['xml:lang'] === undefined ? this.#langOf(this.#elements[level - 2]!) : undefined;
-    const inherited: Binding[] = [];
-    let insertion = '';
-    for (const binding of this.#scope.values()) {
-      if (binding.level === 0 || binding.level === level) continue; // `xml`, and what the payload declares itself
-      // The default namespace of the header reaches the payload through the stanza, which states it (see #seal).
-      if (binding.level === 1 && binding.prefix !== '' && binding.payload !== this.#payloadNumber) continue;
-      insertion += ` ${declarationOf(binding)}='${escapeAttribute(binding.uri)}'`;
-      inherited.push(binding);
-    }
-    let added = insertion === '' ? NOTHING : Buffer.from(insertion, 'utf8');
     let invalid: string | undefined;
-    if (inherited.length > MAX_INHERITED_DECLARATIONS || added.length > MAX_INHERITED_BYTES) {
+    let added = NOTHING;
+    const room = Math.min(MAX_INHERITED_BYTES, this.#limits.maxStanzaBytes - this.#inheritedBytes);
+    const inherited = this.#inherited(level, room);
+    const insertion = inherited?.map((binding) => ` ${declarationOf(binding)}='${escapeAttribute(binding.uri)}'`).join('');
+    if (inherited === undefined || insertion === undefined || Buffer.byteLength(insertion) > room) {
       invalid = 'inherits too many namespace declarations';
-      added = NOTHING;
-    } else {
+    } else if (insertion !== '') {
+      added = Buffer.from(insertion, 'utf8');
+      this.#inheritedBytes += added.length;
       for (const binding of inherited) attributes[declarationOf(binding)] = binding.uri;
     }
     const tail = this.#at - this.#capture;
@@ -597,6 +594,24 @@ export class XmlTokenizer {
     parent.children.push(payload);
     this.#dropCapture();
     this.#mode = KEEP;
+  }
+
+  /**
+   * The declarations that the payload at `level` uses or might use and does not make itself; undefined when they are too
+   * many for the limit or too long for `room`. Stops there: small payloads may come by the thousand.
+   */
+  #inherited(level: number, room: number): Binding[] | undefined {
+    const found: Binding[] = [];
+    let length = 0;
+    for (const binding of this.#scope.values()) {
+      if (binding.level === 0 || binding.level === level) continue; // `xml`, and what the payload declares itself
+      // The default namespace of the header reaches the payload through the stanza, which states it (see #keepElement).
+      if (binding.level === 1 && binding.prefix !== '' && binding.payload !== this.#payloadNumber) continue;
+      found.push(binding);
+      length += " xmlns=''".length + binding.prefix.length + binding.uri.length; // what it takes at the very least
+      if (found.length > MAX_INHERITED_DECLARATIONS || length > room) return undefined;
+    }
+    return found;
   }
 
   /** The language in force at an element of the stanza (XML 1.0 §2.12); an empty one takes it back. */
@@ -713,6 +728,7 @@ export class XmlTokenizer {
         this.#at = at;
         this.#begin();
         this.#stanzaNumber++;
+        this.#inheritedBytes = 0;
         this.#at++;
         this.#state = AFTER_LT;
         return;
