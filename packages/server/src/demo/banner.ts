@@ -1,8 +1,11 @@
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { bold, dim, green, table } from '../cli/output.ts';
 import type { Config } from '../config.ts';
 import { shortPath } from '../config-load.ts';
 import { DEMO_PLATFORMS, type DemoCredentials, demoFiles } from './setup.ts';
+
+const LAUNCHER = fileURLToPath(new URL('../../bin/xmpp-grid.mjs', import.meta.url));
 
 export interface BannerFacts {
   readonly config: Config;
@@ -41,7 +44,7 @@ export function renderBanner({ config, addresses, credentials, readyMs, cwd }: B
     '',
     `  ${bold('In another terminal')}`,
     command(`npm run demo${npmArguments}`, 'provider → Broker → consumer, with a real incident'),
-    command(`npx xmpp-grid platform add sensor-1 --generate${dataFlag}`, 'an account for a platform of yours'),
+    command(`${short(LAUNCHER)} platform add sensor-1 --generate${dataFlag}`, 'an account for a platform of yours'),
     ...(addresses.starttls === undefined
       ? []
       : [

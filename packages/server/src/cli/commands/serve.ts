@@ -2,7 +2,7 @@ import { isatty } from 'node:tty';
 import type { Config } from '../../config.ts';
 import { renderBanner } from '../../demo/banner.ts';
 import { demoFiles, ensureDemoCertificates, ensureDemoPlatforms } from '../../demo/setup.ts';
-import { type RunningProgram, startProgram } from '../../main.ts';
+import type { RunningProgram } from '../../main.ts';
 import type { Command, Values } from '../command.ts';
 import { configOf, SETTING_OPTIONS } from '../settings-options.ts';
 
@@ -32,9 +32,9 @@ exit 0. A second one ends the process at once.
   },
 };
 
-/** The engine is loaded by what runs it: every other command starts without it. */
+/** The program is loaded by what runs it: every other command starts without it. */
 export async function start(config: Config): Promise<RunningProgram> {
-  const { startInstance } = await import('../../instance.ts');
+  const [{ startProgram }, { startInstance }] = await Promise.all([import('../../main.ts'), import('../../instance.ts')]);
   return await startProgram(config, startInstance);
 }
 
