@@ -47,7 +47,7 @@ describe('failures on the wire are those of the examples of XEP-0060', () => {
     expect(errorOf(new PubsubError(failure).toElement())).toBe(want);
   });
 
-  it('names the feature of what is not supported (§6.3.4.6, example 64)', () => {
+  it('names the feature of what is not supported (§6.3.4.6, example 62)', () => {
     expect(errorOf(unsupported('subscription-options').toElement())).toBe(
       'cancel feature-not-implemented+unsupported[subscription-options]',
     );

@@ -19,7 +19,7 @@ import {
   shownFields,
   textField,
 } from '@xmpp-grid/stream';
-import { Element } from 'ltx';
+import type { Element } from 'ltx';
 import { PubsubError, unsupported } from '../errors.ts';
 import type { AccessModel, TopicConfig } from '../store/topic-config.ts';
 
@@ -178,13 +178,3 @@ function checkSubmission(form: ReceivedForm): void {
 
 /** The form inside `<configure/>` and the like; undefined when there is none. */
 export const formOf = (wrapper: Element): Element | undefined => wrapper.getChild('x', NS.dataForms) ?? undefined;
-
-/**
- * The notification of a changed configuration (§8.2.5.3): with the form when the topic delivers payloads, else empty.
- * Returns the child of `<event/>`.
- */
-export function configurationEvent(node: string, config: TopicConfig, form: NodeConfigForm): Element {
-  const configuration = new Element('configuration', { node });
-  if (config.deliverPayloads) configuration.cnode(form.renderResult(config));
-  return configuration;
-}
