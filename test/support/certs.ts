@@ -4,6 +4,7 @@ import {
   issuePlatformCertificate,
   issueServerCertificate,
 } from '@xmpp-grid/auth';
+import { JID } from '@xmpp-grid/stream';
 
 /** Certificates made at run time, once per process: an authority, a server and any number of platforms. */
 export interface TestCertificates {
