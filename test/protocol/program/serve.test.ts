@@ -1,0 +1,217 @@
+/** The program as its user meets it: start, stop, refuse to start, crash and start again; administrators' commands on live streams. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { PlatformClient } from '../../../packages/server/src/demo/client.ts';
+import { demoFiles, readDemoCredentials } from '../../../packages/server/src/demo/setup.ts';
+
+const launcher = fileURLToPath(new URL('../../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
+const FREE_PORTS = ['--port', '0', '--direct-tls-port', '0', '--http-port', '0'];
+/** Start-up on a busy machine. */
+const TIMEOUT_MS = 60_000;
+
+let directory: string;
+let children: ChildProcess[];
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'xmpp-grid-program-'));
+  children = [];
+});
+afterEach(async () => {
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** A process of the command, with what it has printed so far. */
+class Run {
+  readonly child: ChildProcess;
+  text = '';
+  readonly exit: Promise<number | string>;
+
+  constructor(args: readonly string[]) {
+    this.child = spawn(process.execPath, ['--conditions=development', launcher, ...args], {
+      cwd: directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    children.push(this.child);
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.text += chunk.toString();
+      });
+    }
+    this.exit = new Promise((resolve) => this.child.on('close', (code, signal) => resolve(code ?? signal ?? 'unknown')));
+  }
+
+  /** Resolves once `pattern` was printed. Rejects with everything printed when the process ends first. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.text);
+      if (match !== null) return match;
+      const ended = await Promise.race([this.exit, once(this.child.stdout!, 'data').then(() => undefined)]);
+      if (ended !== undefined && !pattern.test(this.text)) throw new Error(`ended with ${ended}:\n${this.text}`);
+    }
+  }
+
+  async portOf(what: 'STARTTLS' | 'Direct TLS' | 'HTTP'): Promise<number> {
+    await this.printed(/Ctrl-C stops it/);
+    return Number((await this.printed(new RegExp(`${what} .*127\\.0\\.0\\.1:(\\d+)`)))[1]);
+  }
+}
+
+const serveDemo = (...more: string[]) => new Run(['serve', '--demo', ...FREE_PORTS, ...more]);
+const run = async (...args: string[]) => {
+  const process = new Run(args);
+  return { code: await process.exit, text: process.text };
+};
+
+function login(port: number, name: 'provider' | 'consumer'): Promise<PlatformClient> {
+  const dataDir = join(directory, 'var');
+  return PlatformClient.connect({
+    host: '127.0.0.1',
+    port,
+    mode: 'direct-tls',
+    domain: 'localhost',
+    name,
+    credential: { password: readDemoCredentials(dataDir)![name].password },
+    ca: readFileSync(demoFiles(dataDir).ca),
+  });
+}
+
+describe('xmpp-grid serve', { timeout: TIMEOUT_MS }, () => {
+  it('serves, tells its probes, drains on SIGTERM with exit 0, and is there again with the same certificates and passwords', async () => {
+    const first = serveDemo();
+    const http = await first.portOf('HTTP');
+    expect(await (await fetch(`http://127.0.0.1:${http}/readyz`)).text()).toBe('ok\n');
+    expect(await (await fetch(`http://127.0.0.1:${http}/metrics`)).text()).toContain('xmppgrid_up_state{state="ready"} 1');
+    const files = demoFiles(join(directory, 'var'));
+    const kept = [files.ca, files.server, files.credentials].map((path) => readFileSync(path, 'utf8'));
+    expect(statSync(files.credentials).mode & 0o777).toBe(0o600);
+    first.child.kill('SIGTERM');
+    expect(await first.exit).toBe(0);
+
+    const second = serveDemo();
+    const port = await second.portOf('Direct TLS');
+    expect([files.ca, files.server, files.credentials].map((path) => readFileSync(path, 'utf8'))).toEqual(kept);
+    const provider = await login(port, 'provider');
+    expect([provider.mechanism, provider.tlsVersion]).toEqual(['SCRAM-SHA-256-PLUS', 'TLSv1.3']);
+    await provider.close();
+  });
+
+  it('refuses a second instance on the same data, and leaves the first alone', async () => {
+    const first = serveDemo();
+    const http = await first.portOf('HTTP');
+    expect(await run('serve', '--demo', ...FREE_PORTS)).toEqual({
+      code: 1,
+      text: `xmpp-grid: a running instance works on ${join(directory, 'var')}; stop it first, or choose another dataDir (--data)\n`,
+    });
+    expect((await fetch(`http://127.0.0.1:${http}/readyz`)).status).toBe(200);
+  });
+
+  it.each(['--port', '--direct-tls-port', '--http-port'])(
+    'a port in use (%s) is one line and exit 1, with nothing half-started',
+    async (flag) => {
+      const other = createServer().listen(0, '127.0.0.1');
+      await once(other, 'listening');
+      const { port } = other.address() as { port: number };
+      const refused = await run('serve', '--demo', ...FREE_PORTS, flag, String(port));
+      expect(refused).toEqual({
+        code: 1,
+        text: `xmpp-grid: port ${port} on 127.0.0.1 is in use: stop the program that uses it, or choose another port (--port, --direct-tls-port, --http-port)\n`,
+      });
+      expect(existsSync(join(directory, 'var', 'control.sock'))).toBe(false);
+      other.close();
+      await serveDemo().portOf('HTTP'); // the data is free for the next one
+    },
+  );
+
+  it('starts again after kill -9, over the socket and the claim that were left behind', async () => {
+    const first = serveDemo();
+    await first.portOf('HTTP');
+    first.child.kill('SIGKILL');
+    await first.exit;
+    expect(existsSync(join(directory, 'var', 'control.sock'))).toBe(true);
+    expect(await run('platform', 'list', '--json')).toMatchObject({
+      code: 0,
+      text: expect.stringContaining('provider@localhost'),
+    });
+    await serveDemo().portOf('HTTP');
+  });
+
+  it('a damaged store is one line and exit 1', async () => {
+    const first = serveDemo();
+    await first.portOf('HTTP');
+    first.child.kill('SIGTERM');
+    await first.exit;
+    writeFileSync(join(directory, 'var', 'store.mdb'), Buffer.alloc(100_000, 'x'));
+    expect(await run('serve', '--demo', ...FREE_PORTS)).toEqual({
+      code: 1,
+      text: `xmpp-grid: the store ${join(directory, 'var', 'store.mdb')} cannot be opened (it is no lmdb file): restore it from a backup, or move it away to begin with an empty one\n`,
+    });
+  });
+});
+
+describe('administrators', { timeout: TIMEOUT_MS }, () => {
+  it('G-061 disable a platform: its live stream ends, and it cannot come back before it is enabled', async () => {
+    const program = serveDemo();
+    const port = await program.portOf('Direct TLS');
+    const provider = await login(port, 'provider');
+    expect(JSON.parse((await run('session', 'list', '--json')).text)).toMatchObject([
+      { jid: provider.jid, mechanism: 'SCRAM-SHA-256-PLUS', role: 'demo' },
+    ]);
+    const ended = provider.message(() => false);
+    const [disabled, why] = await Promise.all([
+      run('platform', 'disable', 'provider'),
+      ended.catch((error: Error) => error.message),
+    ]);
+    expect(disabled).toEqual({ code: 0, text: 'provider@localhost is disabled; 1 stream ended\n' });
+    expect(why).toBe('the server ended the stream: not-authorized');
+    await expect(login(port, 'provider')).rejects.toThrow('login failed: account-disabled');
+    await run('platform', 'enable', 'provider');
+    await (await login(port, 'provider')).close();
+  });
+
+  it('add a platform that can log in at once', async () => {
+    const program = serveDemo();
+    const port = await program.portOf('STARTTLS');
+    const added = await run('platform', 'add', 'sensor-1', '--generate', '--json');
+    const { jid, password } = JSON.parse(added.text) as { jid: string; password: string };
+    expect(jid).toBe('sensor-1@localhost');
+    const ca = readFileSync(demoFiles(join(directory, 'var')).ca);
+    const sensor = await PlatformClient.connect({
+      host: '127.0.0.1',
+      port,
+      mode: 'starttls',
+      domain: 'localhost',
+      name: 'sensor-1',
+      credential: { password },
+      ca,
+    });
+    expect(sensor.jid).toMatch(/^sensor-1@localhost\/./);
+    await sensor.close();
+    expect((await run('status')).text).toMatch(/^state +ready, xmpp-grid /);
+  });
+});
+
+describe('xmpp-grid demo', { timeout: TIMEOUT_MS }, () => {
+  it('G-001 shows provider, Broker and consumer share an incident, on an instance of its own when none runs', async () => {
+    const shown = await run('demo');
+    expect(shown.text).toContain('byte for byte as published');
+    expect(shown.text).toContain('Nothing was lost');
+    expect(shown.code).toBe(0);
+  });
+
+  it('uses the instance that runs', async () => {
+    await serveDemo().portOf('HTTP');
+    const shown = await run('demo');
+    expect(shown.text).not.toContain('starting one');
+    expect(shown.code).toBe(0);
+  });
+});
