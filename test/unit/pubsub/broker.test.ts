@@ -1,8 +1,9 @@
 import { StoreFull } from '@xmpp-grid/pubsub';
 import type { Element } from '@xmpp-grid/stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { BROKER, canonical, createNode, errorOf, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
-import { xep0060 } from './support/examples.ts';
+import { xep0060 } from '../../support/examples.ts';
+import { canonical, errorOf } from '../../support/stanzas.ts';
+import { BROKER, createNode, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
 
 const HAMLET = 'hamlet@denmark.lit/elsinore';
 const NODE = 'princely_musings';

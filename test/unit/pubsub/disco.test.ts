@@ -1,7 +1,8 @@
 import type { Element } from '@xmpp-grid/stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { BROKER, canonical, createNode, errorOf, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
-import { rfc8600 } from './support/examples.ts';
+import { rfc8600 } from '../../support/examples.ts';
+import { canonical, errorOf } from '../../support/stanzas.ts';
+import { BROKER, createNode, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
 
 const HAMLET = 'hamlet@denmark.lit/elsinore';
 const BERNARDO = 'bernardo@denmark.lit/watch';

@@ -1,8 +1,8 @@
 import { PUBSUB_FAILURES, PubsubError, type PubsubFailure, unsupported } from '@xmpp-grid/pubsub';
 import { STANZA_CONDITIONS } from '@xmpp-grid/stream';
 import { describe, expect, it } from 'vitest';
-import { errorOf } from './support/broker-harness.ts';
-import { xep0060 } from './support/examples.ts';
+import { xep0060 } from '../../support/examples.ts';
+import { errorOf } from '../../support/stanzas.ts';
 
 /** `type condition[+detail]` of the `<error/>` in an example of the XEP. */
 function errorIn(text: string): string {

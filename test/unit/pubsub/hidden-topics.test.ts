@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { BROKER, configForm, createNode, errorOf, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
+import { errorOf } from '../../support/stanzas.ts';
+import { BROKER, configForm, createNode, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
 
 const HAMLET = 'hamlet@denmark.lit/elsinore';
 /** Has the role `field`, which knows of `open/*` only. */

@@ -1,7 +1,8 @@
 import { NodeConfigForm, type Profile, type TopicConfig } from '@xmpp-grid/pubsub';
 import type { Element } from '@xmpp-grid/stream';
 import { describe, expect, it } from 'vitest';
-import { configForm, DEFAULTS, errorOf, parse } from './support/broker-harness.ts';
+import { errorOf, parse } from '../../support/stanzas.ts';
+import { configForm, DEFAULTS } from './support/broker-harness.ts';
 
 const LIMITS = { maxItems: 500, maxPayloadBytes: 4096 };
 const form = (profile: Profile = 'grid') => new NodeConfigForm(profile, LIMITS);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { BROKER, canonical, createNode, errorOf, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
-import { xep0060 } from './support/examples.ts';
+import { xep0060 } from '../../support/examples.ts';
+import { canonical, errorOf } from '../../support/stanzas.ts';
+import { BROKER, createNode, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
 
 const HAMLET = 'hamlet@denmark.lit/elsinore';
 const FRANCISCO = 'francisco@denmark.lit/barracks';

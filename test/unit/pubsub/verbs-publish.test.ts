@@ -1,7 +1,8 @@
 import type { OpaqueElement } from '@xmpp-grid/stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { BROKER, canonical, createNode, errorOf, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
-import { rfc8600, xep0060 } from './support/examples.ts';
+import { rfc8600, xep0060 } from '../../support/examples.ts';
+import { canonical, errorOf } from '../../support/stanzas.ts';
+import { BROKER, createNode, type Harness, openHarness, owner, pubsub } from './support/broker-harness.ts';
 
 const HAMLET = 'hamlet@denmark.lit/blogbot';
 const FRANCISCO = 'francisco@denmark.lit/barracks';

@@ -5,7 +5,7 @@ interface Example {
   readonly text: string;
 }
 
-const fixtures = new URL('../../../fixtures/', import.meta.url);
+const fixtures = new URL('../fixtures/', import.meta.url);
 const { examples } = JSON.parse(readFileSync(new URL('xep/xep-0060.json', fixtures), 'utf8')) as { examples: readonly Example[] };
 
 /** The text of an example of XEP-0060. */
