@@ -114,6 +114,9 @@ describe('RFC 8600 §6 and §5', () => {
   });
 
   it('§6: what is published while the Consumer is away comes when it is back, once, stamped (G-035)', async () => {
+    // Behind events the Broker pings; the answer is what a client without XEP-0198 acknowledges with (delivery.md §5.2).
+    const ping = await consumer.next((element) => element.getChild('ping') !== undefined, 'the ping behind the event');
+    consumer.send(`<iq type='result' id='${ping.attrs.id}' to='${ping.attrs.from}'/>`);
     await consumer.close();
     const request = example('10-s6-publish-request')
       .replace('8bh1g27skbga47fh9wk7', 'while-away')
