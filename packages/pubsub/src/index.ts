@@ -8,6 +8,7 @@ export * from './errors.ts';
 export * from './log/entry.ts';
 export * from './log/log-reader.ts';
 export * from './metrics.ts';
+export * from './metrics-delivery.ts';
 export * from './node/node-config.ts';
 export {
   EmbeddedTopicStore,

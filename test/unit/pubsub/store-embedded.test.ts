@@ -1,7 +1,9 @@
-import { fork } from 'node:child_process';
+import { fork, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { ENVIRONMENT_OPTIONS, openEmbeddedTopicStore, StoreFormatError } from '@xmpp-grid/pubsub';
 import { open } from 'lmdb';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -53,6 +55,32 @@ describe('embedded topic store', () => {
     expect(page.entries.map((entry) => entry.seq)).toEqual(page.entries.map((_, i) => i + 1));
     for (const [i, entry] of page.entries.entries()) expect(entry.prevUid).toBe(i === 0 ? '' : page.entries[i - 1]!.uid);
     expect((await store.items('killed', { max: 0 })) as { count: number }).toMatchObject({ count: page.entries.length });
+    await store.close();
+    await root.close();
+  });
+
+  it('refuses what the disk has no room for, and keeps all that was acknowledged (design §6, disk full)', async () => {
+    // The largest file this process may write stands for the end of the disk: 4 MiB in blocks of 512 bytes.
+    const limited = 'trap \'\' XFSZ; ulimit -f 8192; exec "$@"';
+    const script = fileURLToPath(new URL('../../support/publish-until-full.ts', import.meta.url));
+    const child = spawn(
+      '/bin/sh',
+      ['-c', limited, 'sh', process.execPath, '--conditions=development', script, join(directory, 'data.mdb')],
+      {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    );
+    const output = await text(child.stdout);
+    const { acknowledged, refusals } = JSON.parse(output) as { acknowledged: [number, string][]; refusals: string[] };
+    expect(refusals).toEqual(['StoreFull disk', 'StoreFull disk', 'StoreFull disk']);
+    expect(acknowledged.length).toBeGreaterThan(10);
+    const root = openRoot();
+    const store = openEmbeddedTopicStore(root);
+    const page = await store.readLog('full', { seq: 0, uid: '' }, 10_000, 1 << 30);
+    if (page === 'gone') throw new Error('the topic is gone');
+    expect(page.entries.map(({ seq, uid }) => [seq, uid])).toEqual(acknowledged);
+    const [next] = await publish(store, 'full', 'there is room again');
+    expect(next).toMatchObject({ seq: acknowledged.length + 1, prevUid: acknowledged.at(-1)![1] });
     await store.close();
     await root.close();
   });

@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { dirname } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import type { EntryId, EntryKind, LogEntry, Payload } from '../../log/entry.ts';
 import type { Appended, LogPage, LogReader } from '../../log/log-reader.ts';
@@ -41,6 +39,7 @@ import {
   type StoredTombstone,
   type StoredTopic,
 } from './records.ts';
+import { newToken } from './tokens.ts';
 import { TopicNames } from './topic-names.ts';
 import { WriteQueue } from './write-queue.ts';
 
@@ -74,8 +73,6 @@ const MAX_TRIM = 1_000;
 const MAX_RECENT_SCAN = 10_000;
 /** Topics looked at in one step of the housekeeping. */
 const SWEEP_STEP = 50;
-
-const newToken = () => randomBytes(8).toString('hex');
 
 type Records<T> = Database<T, Buffer>;
 
@@ -137,7 +134,7 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
     this.#accountTopics = records('account-topics');
     this.#positions = records('positions');
     this.#names = new TopicNames([...this.#topics.getKeys({})].map((key) => key.toString()));
-    this.#queue = new WriteQueue(root, dirname(pathOf(root)));
+    this.#queue = new WriteQueue(root);
   }
 
   /** Takes no more changes and resolves when those under way are durable. The environment stays open. */
@@ -843,11 +840,6 @@ function numbersOf({ id, seq, uid, stampMs, firstSeq, firstMs, logBytes, withdra
 function removeAll<T>(database: Records<T>, prefix: Buffer): void {
   for (const key of [...database.getKeys({ start: prefix, end: endOf(prefix) })]) database.remove(key);
 }
-
-const pathOf = (root: RootDatabase): string => {
-  if ('path' in root && typeof root.path === 'string') return root.path;
-  throw new TypeError('an lmdb environment knows its path');
-};
 
 function checkFormat(meta: Records<number>, topics: Records<StoredTopic>): void {
   const key = Buffer.from('format');

@@ -1,4 +1,3 @@
-import { statfs } from 'node:fs/promises';
 import type { RootDatabase } from 'lmdb';
 import { StoreFull } from '../store-error.ts';
 
@@ -12,10 +11,11 @@ type Outcome = { readonly result: unknown } | { readonly error: unknown };
 
 /** 2,000 steps commit in well under 100 ms here; more would only keep the event loop longer. */
 const MAX_BATCH = 2_000;
-/** Less room than this after a failed commit: the disk was full. lmdb reports a short write as an input/output error. */
-const MIN_FREE_BYTES = 1 << 20;
-const MDB_MAP_FULL = -30792;
-const MDB_TXN_FULL = -30788;
+/**
+ * What lmdb reports when there is no room: its own two, ENOSPC, EFBIG, and EIO, which it makes of a write that the disk took
+ * only in part ("filesystem full?", mdb_page_flush). A failing disk answers EIO as well; nothing was stored either way.
+ */
+const NO_ROOM = new Set<unknown>([-30792, -30788, 28, 27, 5]);
 
 /**
  * Runs atomic steps one after another and commits many at once: what arrives while a commit is under way shares the next.
@@ -27,14 +27,12 @@ const MDB_TXN_FULL = -30788;
  */
 export class WriteQueue {
   readonly #root: RootDatabase;
-  readonly #path: string;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(root: RootDatabase, path: string) {
+  constructor(root: RootDatabase) {
     this.#root = root;
-    this.#path = path;
   }
 
   /** Rejects with `StoreFull` when there is no room, with lmdb's error when the commit failed otherwise. */
@@ -82,7 +80,7 @@ export class WriteQueue {
         for (const one of batch) await this.#commit([one]);
         return;
       }
-      batch[0]!.failed(await this.#explain(error));
+      batch[0]!.failed(await explained(error));
       return;
     }
     for (const [i, { done, failed }] of batch.entries()) {
@@ -90,18 +88,6 @@ export class WriteQueue {
       if ('error' in outcome) failed(outcome.error);
       else done(outcome.result);
     }
-  }
-
-  async #explain(error: unknown): Promise<unknown> {
-    const cause = await commitError(error);
-    const code = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
-    const isFull = code === MDB_MAP_FULL || code === MDB_TXN_FULL || code === 28 || code === 27 || (await this.#diskIsFull());
-    return isFull ? new StoreFull('disk', 'the disk of the data directory is full', { cause }) : cause;
-  }
-
-  async #diskIsFull(): Promise<boolean> {
-    const disk = await statfs(this.#path);
-    return disk.bavail * disk.bsize < MIN_FREE_BYTES;
   }
 }
 
@@ -113,6 +99,12 @@ function attempt(step: () => unknown): Outcome {
     if (error instanceof StoreFull) return { error };
     throw error;
   }
+}
+
+async function explained(error: unknown): Promise<unknown> {
+  const cause = await commitError(error);
+  const code = typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined;
+  return NO_ROOM.has(code) ? new StoreFull('disk', 'the disk of the data directory is full or failing', { cause }) : cause;
 }
 
 /** lmdb rejects a failed commit with an error that carries the real one as a promise. */
