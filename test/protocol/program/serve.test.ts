@@ -9,17 +9,22 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PlatformClient } from '../../../packages/server/src/demo/client.ts';
 import { demoFiles, readDemoCredentials } from '../../../packages/server/src/demo/setup.ts';
+import { xmppGrid } from '../../support/xmpp-grid.ts';
 
 const launcher = fileURLToPath(new URL('../../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
 const FREE_PORTS = ['--port', '0', '--direct-tls-port', '0', '--http-port', '0'];
+/** Each process would strip the types of all sources anew. */
+const NODE_COMPILE_CACHE = fileURLToPath(new URL('../../../node_modules/.cache/xmpp-grid-tests', import.meta.url));
 /** Start-up on a busy machine. */
 const TIMEOUT_MS = 60_000;
 
+const home = process.cwd();
 let directory: string;
 let children: ChildProcess[];
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'xmpp-grid-program-'));
   children = [];
+  process.chdir(directory);
 });
 afterEach(async () => {
   for (const child of children) {
@@ -27,6 +32,7 @@ afterEach(async () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
   }
+  process.chdir(home);
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -40,6 +46,7 @@ class Run {
     this.child = spawn(process.execPath, ['--conditions=development', launcher, ...args], {
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE },
     });
     children.push(this.child);
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -67,9 +74,10 @@ class Run {
 }
 
 const serveDemo = (...more: string[]) => new Run(['serve', '--demo', ...FREE_PORTS, ...more]);
-const run = async (...args: string[]) => {
-  const process = new Run(args);
-  return { code: await process.exit, text: process.text };
+/** A start that fails. */
+const refusal = async (...more: string[]) => {
+  const run = serveDemo(...more);
+  return { code: await run.exit, text: run.text };
 };
 
 function login(port: number, name: 'provider' | 'consumer'): Promise<PlatformClient> {
@@ -108,29 +116,27 @@ describe('xmpp-grid serve', { timeout: TIMEOUT_MS }, () => {
   it('refuses a second instance on the same data, and leaves the first alone', async () => {
     const first = serveDemo();
     const http = await first.portOf('HTTP');
-    expect(await run('serve', '--demo', ...FREE_PORTS)).toEqual({
+    expect(await refusal()).toEqual({
       code: 1,
       text: `xmpp-grid: a running instance works on ${join(directory, 'var')}; stop it first, or choose another dataDir (--data)\n`,
     });
     expect((await fetch(`http://127.0.0.1:${http}/readyz`)).status).toBe(200);
   });
 
-  it.each(['--port', '--direct-tls-port', '--http-port'])(
-    'a port in use (%s) is one line and exit 1, with nothing half-started',
-    async (flag) => {
-      const other = createServer().listen(0, '127.0.0.1');
-      await once(other, 'listening');
-      const { port } = other.address() as { port: number };
-      const refused = await run('serve', '--demo', ...FREE_PORTS, flag, String(port));
-      expect(refused).toEqual({
+  it('a port in use is one line and exit 1, with nothing half-started', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    for (const flag of ['--port', '--direct-tls-port', '--http-port']) {
+      expect(await refusal(flag, String(port))).toEqual({
         code: 1,
         text: `xmpp-grid: port ${port} on 127.0.0.1 is in use: stop the program that uses it, or choose another port (--port, --direct-tls-port, --http-port)\n`,
       });
       expect(existsSync(join(directory, 'var', 'control.sock'))).toBe(false);
-      other.close();
-      await serveDemo().portOf('HTTP'); // the data is free for the next one
-    },
-  );
+    }
+    other.close();
+    await serveDemo().portOf('HTTP'); // the data is free for the next one
+  });
 
   it('starts again after kill -9, over the socket and the claim that were left behind', async () => {
     const first = serveDemo();
@@ -138,9 +144,9 @@ describe('xmpp-grid serve', { timeout: TIMEOUT_MS }, () => {
     first.child.kill('SIGKILL');
     await first.exit;
     expect(existsSync(join(directory, 'var', 'control.sock'))).toBe(true);
-    expect(await run('platform', 'list', '--json')).toMatchObject({
+    expect(await xmppGrid(['platform', 'list', '--json'])).toMatchObject({
       code: 0,
-      text: expect.stringContaining('provider@localhost'),
+      stdout: expect.stringContaining('provider@localhost'),
     });
     await serveDemo().portOf('HTTP');
   });
@@ -151,7 +157,7 @@ describe('xmpp-grid serve', { timeout: TIMEOUT_MS }, () => {
     first.child.kill('SIGTERM');
     await first.exit;
     writeFileSync(join(directory, 'var', 'store.mdb'), Buffer.alloc(100_000, 'x'));
-    expect(await run('serve', '--demo', ...FREE_PORTS)).toEqual({
+    expect(await refusal()).toEqual({
       code: 1,
       text: `xmpp-grid: the store ${join(directory, 'var', 'store.mdb')} cannot be opened (it is no lmdb file): restore it from a backup, or move it away to begin with an empty one\n`,
     });
@@ -163,26 +169,26 @@ describe('administrators', { timeout: TIMEOUT_MS }, () => {
     const program = serveDemo();
     const port = await program.portOf('Direct TLS');
     const provider = await login(port, 'provider');
-    expect(JSON.parse((await run('session', 'list', '--json')).text)).toMatchObject([
+    expect(JSON.parse((await xmppGrid(['session', 'list', '--json'])).stdout)).toMatchObject([
       { jid: provider.jid, mechanism: 'SCRAM-SHA-256-PLUS', role: 'demo' },
     ]);
     const ended = provider.message(() => false);
     const [disabled, why] = await Promise.all([
-      run('platform', 'disable', 'provider'),
+      xmppGrid(['platform', 'disable', 'provider']),
       ended.catch((error: Error) => error.message),
     ]);
-    expect(disabled).toEqual({ code: 0, text: 'provider@localhost is disabled; 1 stream ended\n' });
+    expect(disabled).toMatchObject({ code: 0, stderr: 'provider@localhost is disabled; 1 stream ended\n' });
     expect(why).toBe('the server ended the stream: not-authorized');
     await expect(login(port, 'provider')).rejects.toThrow('login failed: account-disabled');
-    await run('platform', 'enable', 'provider');
+    await xmppGrid(['platform', 'enable', 'provider']);
     await (await login(port, 'provider')).close();
   });
 
   it('add a platform that can log in at once', async () => {
     const program = serveDemo();
     const port = await program.portOf('STARTTLS');
-    const added = await run('platform', 'add', 'sensor-1', '--generate', '--json');
-    const { jid, password } = JSON.parse(added.text) as { jid: string; password: string };
+    const added = await xmppGrid(['platform', 'add', 'sensor-1', '--generate', '--json']);
+    const { jid, password } = JSON.parse(added.stdout) as { jid: string; password: string };
     expect(jid).toBe('sensor-1@localhost');
     const ca = readFileSync(demoFiles(join(directory, 'var')).ca);
     const sensor = await PlatformClient.connect({
@@ -196,22 +202,22 @@ describe('administrators', { timeout: TIMEOUT_MS }, () => {
     });
     expect(sensor.jid).toMatch(/^sensor-1@localhost\/./);
     await sensor.close();
-    expect((await run('status')).text).toMatch(/^state +ready, xmpp-grid /);
+    expect((await xmppGrid(['status'])).stdout).toMatch(/^state +ready, xmpp-grid /);
   });
 });
 
 describe('xmpp-grid demo', { timeout: TIMEOUT_MS }, () => {
-  it('G-001 shows provider, Broker and consumer share an incident, on an instance of its own when none runs', async () => {
-    const shown = await run('demo');
-    expect(shown.text).toContain('byte for byte as published');
-    expect(shown.text).toContain('Nothing was lost');
+  it('G-013 shows provider, Broker and consumer share an incident, on an instance of its own when none runs', async () => {
+    const shown = await xmppGrid(['demo']);
+    expect(shown.stdout).toContain('byte for byte as published');
+    expect(shown.stdout).toContain('Nothing was lost');
     expect(shown.code).toBe(0);
   });
 
   it('uses the instance that runs', async () => {
     await serveDemo().portOf('HTTP');
-    const shown = await run('demo');
-    expect(shown.text).not.toContain('starting one');
+    const shown = await xmppGrid(['demo']);
+    expect(shown.stderr).toBe('');
     expect(shown.code).toBe(0);
   });
 });

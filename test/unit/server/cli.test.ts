@@ -5,11 +5,11 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseCommand, renderHelp, UsageError } from '../../../packages/server/src/cli/command.ts';
 import { explain } from '../../../packages/server/src/cli/failure.ts';
-import { main } from '../../../packages/server/src/cli/main.ts';
 import { table } from '../../../packages/server/src/cli/output.ts';
+import { type Outcome, xmppGrid } from '../../support/xmpp-grid.ts';
 
 const launcher = fileURLToPath(new URL('../../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
 const home = process.cwd();
@@ -22,28 +22,6 @@ afterAll(() => {
   process.chdir(home);
   rmSync(directory, { recursive: true });
 });
-
-interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the command in this process, in the test's own directory. */
-async function xmppGrid(args: readonly string[]): Promise<Outcome> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((text) => {
-      written[name] += text.toString();
-      return true;
-    }),
-  );
-  try {
-    return { code: await main(args), ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 /** Runs the launcher as a process of its own. */
 function launch(args: readonly string[], input = ''): Promise<Outcome> {
