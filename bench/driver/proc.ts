@@ -57,3 +57,22 @@ export function cpuSeconds(pid: number): number {
 export function memoryUse(pid: number): MemoryUse {
   return parseStatus(readFileSync(`/proc/${pid}/status`, 'latin1'));
 }
+
+/**
+ * Reads from the text of /proc/stat how long all cores together have been busy, in seconds since boot: everything but idle
+ * and waiting for disks, and what a hypervisor gave to others.
+ *
+ * @throws Error when the text does not begin with the line of all cores
+ */
+export function parseMachineCpu(text: string): number {
+  const line = /^cpu {2}([\d ]+)$/m.exec(text)?.[1];
+  const fields = line?.trim().split(/\s+/).map(Number) ?? [];
+  if (fields.length < 8) throw new Error('not the text of /proc/stat');
+  // proc(5): user nice system idle iowait irq softirq steal; guest time is in user already.
+  return [0, 1, 2, 5, 6, 7].reduce((sum, field) => sum + fields[field]!, 0) / TICKS_PER_SECOND;
+}
+
+/** CPU seconds that the whole machine has spent on anything since boot. */
+export function machineCpuSeconds(): number {
+  return parseMachineCpu(readFileSync('/proc/stat', 'latin1'));
+}

@@ -1,7 +1,7 @@
 import { type Account, Client, type ClientOptions, type TlsMode } from './client.ts';
 import type { ConsumerReport } from './consumer.ts';
 import { monotonicMicros } from './event-scanner.ts';
-import { cpuSeconds } from './proc.ts';
+import { cpuSeconds, machineCpuSeconds } from './proc.ts';
 import type { ServerUnderTest } from './server.ts';
 import { SwarmProcess } from './swarm-process.ts';
 
@@ -12,6 +12,8 @@ export interface Cost {
   readonly serverCpu: number;
   /** CPU of the swarm processes and the driver together. */
   readonly clientCpu: number;
+  /** CPU that the machine spent on anything else: what makes figures of two runs differ. Never below 0. */
+  readonly otherCpu: number;
 }
 
 /** A source address carries some 28,000 connections to one port; beyond this many sessions the swarms use more addresses. */
@@ -100,12 +102,30 @@ export class Rig {
   /** Runs `work` between two readings of the clocks. */
   async measure<T>(pid: number, work: () => Promise<T>): Promise<{ readonly result: T; readonly cost: Cost }> {
     const clientsBefore = await this.#clientCpu();
+    const machineBefore = machineCpuSeconds();
     const serverBefore = cpuSeconds(pid);
     const began = monotonicMicros();
     const result = await work();
     const wallSeconds = (monotonicMicros() - began) / 1e6;
     const serverCpu = cpuSeconds(pid) - serverBefore;
-    return { result, cost: { wallSeconds, serverCpu, clientCpu: (await this.#clientCpu()) - clientsBefore } };
+    const machineCpu = machineCpuSeconds() - machineBefore;
+    const clientCpu = (await this.#clientCpu()) - clientsBefore;
+    return { result, cost: { wallSeconds, serverCpu, clientCpu, otherCpu: Math.max(0, machineCpu - serverCpu - clientCpu) } };
+  }
+
+  /**
+   * Repeats a round until the time has passed and enough was done, on a slow machine for at most six times as long.
+   * Returns the number of rounds.
+   */
+  async repeat(seconds: number, enough: () => boolean, round: () => Promise<unknown>): Promise<number> {
+    const began = monotonicMicros();
+    const passed = () => (monotonicMicros() - began) / 1e6;
+    let rounds = 0;
+    while (passed() < seconds || (!enough() && passed() < seconds * 6)) {
+      await round();
+      rounds += 1;
+    }
+    return rounds;
   }
 
   async #clientCpu(): Promise<number> {

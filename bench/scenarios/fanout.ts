@@ -2,7 +2,6 @@ import type { BarName } from '../bars.ts';
 import { Calibrator } from '../driver/calibrator.ts';
 import { BenchAuthority } from '../driver/certificates.ts';
 import type { Client } from '../driver/client.ts';
-import { monotonicMicros } from '../driver/event-scanner.ts';
 import { makeReport } from '../driver/report-payload.ts';
 import { type Cost, DELIVERY_DEADLINE_MS, type Rig } from '../driver/rig.ts';
 import { SwarmDeadline } from '../driver/swarm-process.ts';
@@ -26,6 +25,9 @@ export const fanout: Scenario = {
 const NODE = 'bench-fanout';
 /** Closed-loop rounds before measuring: compilers, caches and heaps settle. */
 const WARM_UP_SECONDS = 3;
+const WARM_UP_DELIVERIES = 50_000;
+/** Fewer, and the 10 ms steps of CPU time and a single garbage collection would show. */
+const MEASURED_DELIVERIES = 100_000;
 /** What is around the report in the calibration's stanzas: as long as our own event's envelope. */
 const ENVELOPE_HEAD = `<message xmlns='jabber:client' from='broker.localhost' to='platform-00001@localhost' type='normal' id='0123456789abcdef.123456-0123456789abcdef'><stanza-id xmlns='urn:xmpp:sid:0' by='broker.localhost' id='123456-0123456789abcdef'/><event xmlns='http://jabber.org/protocol/pubsub#event'><items node='${NODE}'><item id='0-123456' publisher='platform-00001@localhost'>`;
 const ENVELOPE_TAIL = '</item></items></event></message>';
@@ -50,24 +52,26 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
       }),
     );
   let rounds = 0;
-  const loop = async (seconds: number) => {
-    const until = monotonicMicros() + seconds * 1e6;
-    const before = rounds;
-    while (monotonicMicros() < until) {
-      rounds += 1;
-      await Promise.all([publishBurst(), rig.received('consumers', consumers.length, rounds * options.burst)]);
-    }
-    return rounds - before;
+  const loop = (seconds: number, deliveries: number) => {
+    const target = rounds + Math.ceil(deliveries / (consumers.length * options.burst));
+    return rig.repeat(
+      seconds,
+      () => rounds >= target,
+      () => {
+        rounds += 1;
+        return Promise.all([publishBurst(), rig.received('consumers', consumers.length, rounds * options.burst)]);
+      },
+    );
   };
 
   let measured: { readonly result: number; readonly cost: Cost } | undefined;
   const faults: string[] = [];
   try {
     rig.say('warming up');
-    await loop(WARM_UP_SECONDS);
+    await loop(WARM_UP_SECONDS, WARM_UP_DELIVERIES);
     await rig.resetGroup('consumers');
     rig.say(`publishing for ${options.seconds} s`);
-    measured = await rig.measure(rig.server.pid, () => loop(options.seconds));
+    measured = await rig.measure(rig.server.pid, () => loop(options.seconds, MEASURED_DELIVERIES));
   } catch (error) {
     if (!(error instanceof SwarmDeadline)) throw error;
     faults.push(`not every consumer received an event within ${DELIVERY_DEADLINE_MS / 1000} s`);
@@ -138,19 +142,23 @@ async function measureFloor(rig: Rig, options: BenchOptions, stanzaBytes: number
     const reportBytes = Math.max(700, stanzaBytes - ENVELOPE_HEAD.length - ENVELOPE_TAIL.length);
     const report = makeReport(reportBytes, options.seed);
     let rounds = 0;
-    const loop = async (seconds: number) => {
-      const until = monotonicMicros() + seconds * 1e6;
-      const before = rounds;
-      while (monotonicMicros() < until) {
-        rounds += 1;
-        const reached = await calibrator.broadcast(ENVELOPE_HEAD + report.before, report.after + ENVELOPE_TAIL, options.burst);
-        if (reached !== options.consumers) throw new Error(`the calibration reached ${reached} of ${options.consumers} sockets`);
-        await rig.received('floor', options.consumers, rounds * options.burst);
-      }
-      return (rounds - before) * options.burst * options.consumers;
+    const loop = async (seconds: number, deliveries: number) => {
+      const target = rounds + Math.ceil(deliveries / (options.consumers * options.burst));
+      const done = await rig.repeat(
+        seconds,
+        () => rounds >= target,
+        async () => {
+          rounds += 1;
+          const reached = await calibrator.broadcast(ENVELOPE_HEAD + report.before, report.after + ENVELOPE_TAIL, options.burst);
+          if (reached !== options.consumers)
+            throw new Error(`the calibration reached ${reached} of ${options.consumers} sockets`);
+          await rig.received('floor', options.consumers, rounds * options.burst);
+        },
+      );
+      return done * options.burst * options.consumers;
     };
-    await loop(Math.min(2, options.seconds));
-    const { result, cost } = await rig.measure(calibrator.pid, () => loop(Math.max(2, options.seconds / 2)));
+    await loop(2, WARM_UP_DELIVERIES);
+    const { result, cost } = await rig.measure(calibrator.pid, () => loop(Math.max(2, options.seconds / 2), MEASURED_DELIVERIES));
     await rig.closeGroup('floor');
     return { perMillion: (cost.serverCpu / result) * 1e6, cost };
   } finally {

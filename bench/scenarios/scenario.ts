@@ -67,5 +67,6 @@ export function costFigures(cost: Cost): Figure[] {
     { name: 'measured for', value: cost.wallSeconds, unit: 's', digits: 1 },
     { name: 'CPU of the server', value: cost.serverCpu, unit: 's', digits: 2 },
     { name: 'CPU of the clients', value: cost.clientCpu, unit: 's', digits: 2 },
+    { name: 'CPU of everything else on the machine', value: cost.otherCpu, unit: 's', digits: 2 },
   ];
 }
