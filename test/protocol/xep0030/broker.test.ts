@@ -69,7 +69,7 @@ describe('the way to a topic, XEP-0030', () => {
   });
 });
 
-describe('pages, XEP-0059 (G-018, G-110)', () => {
+describe('pages, XEP-0059 (G-018, G-022, G-110)', () => {
   it('§2.2: walking forwards meets every topic once (X-007, X-008)', async () => {
     const walked: string[] = [];
     for (let pages = 0; walked.length < TOPICS; pages++) {

@@ -150,7 +150,7 @@ describe('notifications, XEP-0060 §7 and §8', () => {
   });
 });
 
-describe('subscription requests, XEP-0060 §8.6 (P-U43, P-U58, G-096)', () => {
+describe('subscription requests, XEP-0060 §8.6 (P-U43, P-U58, G-028)', () => {
   const answer = async (allow: string): Promise<void> => {
     const request = await hamlet.nextMessage('the form');
     const x = request.getChild('x', 'jabber:x:data')!;
@@ -172,7 +172,7 @@ describe('subscription requests, XEP-0060 §8.6 (P-U43, P-U58, G-096)', () => {
     );
   };
 
-  it('approved: told, then receives what follows and nothing from before (P-B05, P-B29)', async () => {
+  it('approved: told, then receives what follows and nothing from before (P-B05, P-B29, G-030)', async () => {
     await create({ access_model: 'authorize' });
     expect((await subscribe()).toString()).toContain('subscription="pending"');
     await publish(`<item id='before'><entry xmlns='urn:example:atom'/></item>`);
@@ -272,7 +272,7 @@ describe('rights that end, XEP-0060 §8.9 (P-B35, P-B43, G-038)', () => {
 });
 
 describe('what is stored', () => {
-  it('survives a restart: configuration, affiliations, subscriptions, requests, items (G-028)', async () => {
+  it('survives a restart: configuration, affiliations, subscriptions, requests, items (G-029)', async () => {
     await create({ access_model: 'authorize', title: 'kept', max_items: '5' });
     await must(
       hamlet,

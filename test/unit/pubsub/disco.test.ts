@@ -98,7 +98,7 @@ describe('disco#info of a topic, XEP-0060 §5.3, §5.4 (P-U05, P-U06)', () => {
     h = await openHarness();
   });
 
-  it('RFC 8600 §5: answers what the RFC shows, and more (G-020 to G-024, P-U07)', async () => {
+  it('RFC 8600 §5: answers what the RFC shows, and more (G-023, G-024, P-U07)', async () => {
     const at = (file: string) => rfc8600(file).replaceAll('broker.security-grid.example', BROKER);
     await h.must(HAMLET, 'set', createNode('MILEHost', { type: 'urn:ietf:params:xml:ns:iodef-2.0' }));
     const answer = canonical(await h.ask(at('03-s5-disco-info-request'))).split('\n');
@@ -170,7 +170,7 @@ describe('disco#items of the service, XEP-0060 §5.2 (P-U02, P-U03, G-016, G-018
     }
   });
 
-  it('RFC 8600 §5: topics with their titles (G-020)', async () => {
+  it('RFC 8600 §5: topics with their titles (G-021)', async () => {
     const at = (file: string) => rfc8600(file).replaceAll('broker.security-grid.example', BROKER);
     await h.must(HAMLET, 'set', createNode('NEA1', { title: 'Endpoint Posture Information' }));
     await h.must(HAMLET, 'set', createNode('MILEHost', { title: 'MILE Host Data' }));

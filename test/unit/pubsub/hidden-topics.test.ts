@@ -152,4 +152,42 @@ describe('a topic for which the role grants something', () => {
     expect(h.denied()).toEqual([{ account: 'iodef@denmark.lit', action: 'publish', why: 'payload-type-not-granted' }]);
     expect((await publish(`<IODEF-Document xmlns='urn:ietf:params:xml:ns:iodef-2.0'/>`)).attrs.type).toBe('result');
   });
+
+  it('read-only platforms subscribe and retrieve, and change nothing (RFC 8600 §8.3.2, G-088, G-089)', async () => {
+    await h.close();
+    h = await openHarness({ roleOf: { 'exposed@denmark.lit': 'read-only' } });
+    await h.must(HAMLET, 'set', createNode('n'));
+    // Even as an owner by affiliation: the grant and the affiliation must both allow it (D11).
+    await h.must(
+      HAMLET,
+      'set',
+      owner(`<affiliations node='n'><affiliation jid='exposed@denmark.lit' affiliation='owner'/></affiliations>`),
+    );
+    const outcome = async (type: 'get' | 'set', child: string) => {
+      const answer = await h.request('exposed@denmark.lit/x', type, child);
+      return answer.attrs.type === 'result' ? 'result' : errorOf(answer);
+    };
+    const outcomes: Record<string, string> = {};
+    for (const [what, type, child] of ENTITIES) outcomes[what] = await outcome(type, child('n').replaceAll('field@', 'exposed@'));
+    expect(outcomes).toEqual({
+      subscribe: 'result',
+      unsubscribe: 'result',
+      publish: 'auth forbidden',
+      retract: 'auth forbidden',
+      items: 'result',
+      'own subscriptions': 'result',
+      'own affiliations': 'result',
+      'configure, get': 'auth forbidden',
+      'configure, set': 'auth forbidden',
+      delete: 'auth forbidden',
+      purge: 'auth forbidden',
+      'subscriptions, get': 'auth forbidden',
+      'subscriptions, set': 'auth forbidden',
+      'affiliations, get': 'auth forbidden',
+      'affiliations, set': 'auth forbidden',
+      'disco#info': 'result',
+      'disco#items': 'result',
+    });
+    expect(await outcome('set', createNode('mine'))).toBe('auth forbidden');
+  });
 });

@@ -43,7 +43,7 @@ describe('subscribe, XEP-0060 §6.1 (P-U11, P-F43)', () => {
     expect(h.interest()).toEqual([]);
   });
 
-  it('RFC 8600 §6: a role that approves subscribes at once, as in the RFC (G-029, §8.3.4)', async () => {
+  it('RFC 8600 §6: a role that approves subscribes at once, as in the RFC (G-032, §8.3.4)', async () => {
     h = await openHarness({ roleOf: { 'xmpp-grid-client@mile-host.example': 'demo', 'datasource@provider.example': 'demo' } });
     const at = (file: string) => rfc8600(file).replaceAll('broker.security-grid.example', BROKER);
     expect(canonical(await h.ask(at('05-s6-create-node-request')))).toBe(canonical(at('07-s6-create-node-result')));
