@@ -66,7 +66,7 @@ async function interleave(steps: readonly Step[]): Promise<void> {
   };
   const end = (run: Run) => {
     run.session.isAlive = false;
-    delivery.ended(run.session);
+    delivery.ended(run.session, 'peer-closed');
     alive = alive.filter((other) => other !== run);
   };
   const pick = (index: number) => (alive.length === 0 ? undefined : alive[index % alive.length]);

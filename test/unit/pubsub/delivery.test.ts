@@ -44,9 +44,9 @@ afterEach(async () => {
   await under.destroy();
 });
 
-const end = (session: FakeSession) => {
+const end = (session: FakeSession, why = 'peer-closed') => {
   session.isAlive = false;
-  delivery.ended(session);
+  delivery.ended(session, why);
 };
 const has = (session: FakeSession, topic: string, count: number) =>
   until(
@@ -390,12 +390,34 @@ describe('slow consumers, design D9', () => {
     expect(parse(texts(session)[0]!).getChild('gap')?.attrs).toMatchObject({ from: '1', to: '1' });
   });
 
-  it('a fan-out over several slices keeps order and leaves nobody out', async () => {
+  it.each([
+    ['connection-lost', [2, 3]],
+    ['peer-closed', [1, 2, 3]],
+  ])(
+    'an entry first in line at three ends of the stream in a row is set aside, when they were no orderly ends: %s (delivery.md §4.5)',
+    async (why, seqs) => {
+      await create(store, NODE);
+      await subscribe(store, NODE, ALICE);
+      await publish(store, NODE, 'poison', 'two', 'three');
+      for (let i = 0; i < 3; i += 1) {
+        const session = join(delivery, `${ALICE}/a`);
+        await has(session, NODE, 3);
+        end(session, why);
+      }
+      const session = join(delivery, `${ALICE}/a`);
+      await has(session, NODE, seqs.length);
+      expect(session.seqs(NODE)).toEqual(seqs);
+      const gaps = texts(session).flatMap((text) => parse(text).getChild('gap') ?? []);
+      expect(gaps.map(({ attrs }) => [attrs.from, attrs.to])).toEqual(seqs.length === 3 ? [] : [['1', '1']]);
+    },
+  );
+
+  it('a fan-out over several slices keeps order and leaves nobody out', { timeout: 20_000 }, async () => {
     await create(store, NODE);
-    const accounts = Array.from({ length: 2_000 }, (_, i) => `p${i}@grid.example`);
+    const accounts = Array.from({ length: 1_000 }, (_, i) => `p${i}@grid.example`);
     await Promise.all(accounts.map((account) => subscribe(store, NODE, account)));
     const sessions = accounts.map((account) => join(delivery, `${account}/r`));
-    await until(() => delivery.stats().liveCursors === 2_000, 'all live');
+    await until(() => delivery.stats().liveCursors === 1_000, 'all live');
     const publishing = Array.from({ length: 40 }, (_, i) => publish(store, NODE, `item ${i}`));
     for (const leaving of sessions.splice(0, 100)) end(leaving);
     await Promise.all(publishing);

@@ -32,7 +32,7 @@ describe('embedded topic store', () => {
     await root.close();
   });
 
-  it('loses nothing acknowledged when the process is killed (G-029, design §6)', async () => {
+  it('loses nothing acknowledged when the process is killed (G-029, design §6)', { timeout: 60_000 }, async () => {
     const path = join(directory, 'data.mdb');
     const child = fork(new URL('../../support/publish-until-killed.ts', import.meta.url), [path], {
       execArgv: ['--conditions=development'],
@@ -59,7 +59,9 @@ describe('embedded topic store', () => {
     await root.close();
   });
 
-  it('refuses what the disk has no room for, and keeps all that was acknowledged (design §6, disk full)', async () => {
+  it('refuses what the disk has no room for, and keeps all that was acknowledged (design §6, disk full)', {
+    timeout: 60_000,
+  }, async () => {
     // The largest file this process may write stands for the end of the disk: 4 MiB in blocks of 512 bytes.
     const limited = 'trap \'\' XFSZ; ulimit -f 8192; exec "$@"';
     const script = fileURLToPath(new URL('../../support/publish-until-full.ts', import.meta.url));
@@ -85,16 +87,17 @@ describe('embedded topic store', () => {
     await root.close();
   });
 
-  it('housekeeping trims by age and drops tombstones, topic by topic', async () => {
+  it('housekeeping trims by age and drops tombstones, topic by topic', { timeout: 20_000 }, async () => {
     const HOUR = 3_600_000;
     const under = temporaryStore({ retention: { maxAgeMs: HOUR } });
     const { store } = under;
     const nodes = Array.from({ length: 120 }, (_, i) => `topic ${String(i).padStart(3, '0')}`);
-    for (const node of nodes) await create(store, node);
-    for (const node of nodes) await publish(store, node, 'a');
+    await Promise.all(nodes.map((node) => create(store, node)));
+    await Promise.all(nodes.map((node) => publish(store, node, 'a')));
     await subscribe(store, nodes[0]!, 'alice@grid.example');
     const buried = nodes.filter((_, i) => i % 3 === 0);
-    for (const node of buried) await store.commit(node, {}, { kind: 'delete', publisher: OWNER, stampMs: T0, notify: true });
+    const deletion = { kind: 'delete', publisher: OWNER, stampMs: T0, notify: true } as const;
+    await Promise.all(buried.map((node) => store.commit(node, {}, deletion)));
     await store.sweep(T0 + HOUR - 1, 200);
     expect(await store.tombstone(nodes[0]!)).toBeDefined();
     // The second round starts over where the first came to the end.

@@ -84,6 +84,8 @@ export class Cursor {
   /** A task of the slices, or a page on its way, belongs to it. */
   isQueued = false;
   page: SlotPage | undefined;
+  /** The next entry ended the consumer's streams three times in a row: it is not sent again. */
+  setsAside = false;
   isClosed = false;
 
   constructor(receiver: Receiver, feed: Feed, subscriber: Subscriber, prefix: Buffer, key: string, at: EntryId) {

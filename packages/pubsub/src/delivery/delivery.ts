@@ -13,6 +13,7 @@ import { PageCache } from './page-cache.ts';
 import { acknowledgedBy, decidePositions, positionsWritten } from './positions.ts';
 import { RingBudget, Slot } from './ring.ts';
 import { Slices } from './slices.ts';
+import { Strikes } from './strikes.ts';
 
 /** Positions of topics whose figures moved are written this often (delivery.md §5.3). */
 const POSITIONS_MS = 1_000;
@@ -65,6 +66,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   readonly #rejudge = new Set<Feed>();
   readonly #stopListening: () => void;
   readonly #timer: NodeJS.Timeout;
+  readonly #strikes = new Strikes();
   readonly #parted = new Set<Feed>();
   #settling: NodeJS.Timeout | undefined;
   #gaps = 0;
@@ -109,7 +111,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#stopListening();
-    for (const receiver of [...this.#receivers.values()]) this.ended(receiver.port);
+    for (const receiver of [...this.#receivers.values()]) this.ended(receiver.port, 'drain');
     clearTimeout(this.#settling);
     await Promise.all(this.#writing.values());
     await this.writePositions();
@@ -174,7 +176,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     this.writable(session);
   }
 
-  ended(session: SessionPort): void {
+  ended(session: SessionPort, why: string): void {
     const receiver = this.#receivers.get(session);
     if (!receiver) return;
     receiver.isEnded = true;
@@ -182,7 +184,11 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     const receivers = this.#accounts.get(receiver.account);
     receivers?.delete(receiver);
     if (receivers?.size === 0) this.#accounts.delete(receiver.account);
-    for (const cursor of [...receiver.cursors.values()]) this.#close(cursor);
+    for (const cursor of [...receiver.cursors.values()]) {
+      const { feed, subscriber, acknowledged, sentSeq } = cursor;
+      if (subscriber.isDurable) this.#strikes.ended(feed.node, subscriber.jid, acknowledged.seq, sentSeq, why);
+      this.#close(cursor);
+    }
   }
 
   // InterestPort
@@ -324,6 +330,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     // A store that was set back to an older state: go on from what there is.
     if (at.seq > feed.head.seq && at.seq > record.head.seq) at = later(feed.head, start);
     const cursor = new Cursor(receiver, feed, subscriber, eventPrefix(node, jid), key, at);
+    cursor.setsAside = isDurable && this.#strikes.isOut(node, jid, at.seq);
     receiver.cursors.set(key, cursor);
     feed.add(cursor);
     this.#moved.set(feed, ROUNDS_AFTER_MOVE);

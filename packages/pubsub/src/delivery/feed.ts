@@ -232,9 +232,10 @@ export class Feed {
     if (!slot.isSkipped) {
       const { port } = cursor.receiver;
       if (!port.isWritable) return false;
-      const body = slot.isLost ? undefined : cursor.isLive ? slot.live : slot.delayed;
+      const body = slot.isLost || cursor.setsAside ? undefined : cursor.isLive ? slot.live : slot.delayed;
       if (body === undefined || cursor.prefix.length + body.length > port.peerMaxStanzaBytes) {
         // Set aside (delivery.md §4.5, §9.2): the consumer is told, and nothing waits behind it.
+        cursor.setsAside = false;
         this.#context.gap(cursor, slot.entry.seq, slot.entry.seq);
       } else {
         // Before the hand-over: a session may answer from within it.
