@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { attachServer } from './driver/attached.ts';
 import { startOwnServer } from './driver/own-server.ts';
 import { Rig } from './driver/rig.ts';
-import { gatherFacts, makeRecord, renderRecord, renderSvg } from './report.ts';
+import { gatherFacts, makeRecord, type RunRecord, renderRecord, renderSummary, renderSvg } from './report.ts';
 import { fanout } from './scenarios/fanout.ts';
 import { idle } from './scenarios/idle.ts';
 import { login } from './scenarios/login.ts';
@@ -22,6 +22,20 @@ const SCENARIOS: Readonly<Record<string, { readonly scenario: Scenario; readonly
     ping: { scenario: ping, defaults: { consumers: '50', window: '4' } },
   };
 
+/** What `all` runs: every figure that has a bar. */
+const SUITE = [
+  ['fanout'],
+  ['fanout', '--consumers', '5000'],
+  ['fanout', '--burst', '10'],
+  ['fanout', '--sm'],
+  ['publish'],
+  ['login'],
+  ['login', '--mechanism', 'external'],
+  ['idle'],
+  ['idle', '--mechanism', 'external'],
+  ['ping'],
+] as const;
+
 const USAGE = `Usage: npm run bench -- SCENARIO [options]
 
 Starts the server on a temporary data directory and free ports, loads it from other processes, and prints what a unit
@@ -32,6 +46,7 @@ of work cost the server. Fails (exit 1) when a consumer missed an event, got one
   login     TLS, SASL, bind, close: CPU per 1,000
   idle      bound, subscribed, silent sessions: memory per session
   ping      XEP-0199 from every session: CPU per million
+  all       every run that has a bar, then one table; options count for each
 
 Options, with what they are when left out
   --consumers N        sessions that receive, idle or ping  (fanout 1000, idle 5000, ping 50)
@@ -95,7 +110,7 @@ function parseCommandLine(args: string[]): CommandLine | 'help' {
   const [name, ...more] = positionals;
   const chosen = name === undefined ? undefined : SCENARIOS[name];
   if (chosen === undefined || more.length > 0)
-    throw new UsageError(`one scenario of ${Object.keys(SCENARIOS).join(', ')} is needed`);
+    throw new UsageError(`one scenario of ${Object.keys(SCENARIOS).join(', ')} or all is needed`);
   const given: Readonly<Record<string, string | boolean | undefined>> = { ...chosen.defaults, ...values };
   const count = (option: string, otherwise: number, max: number): number => {
     const value = given[option] === undefined ? otherwise : Number(given[option]);
@@ -137,13 +152,7 @@ function say(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`bench: ${text}\n`);
 }
 
-/** Returns the exit code. */
-async function main(args: string[]): Promise<number> {
-  const line = parseCommandLine(args);
-  if (line === 'help') {
-    process.stdout.write(USAGE);
-    return 0;
-  }
+async function run(line: CommandLine, args: readonly string[]): Promise<RunRecord> {
   const { scenario, options } = line;
   const needs = scenario.needs(options);
   const server = line.attach === undefined ? await startOwnServer(needs, say) : attachServer(line.attach, needs);
@@ -158,11 +167,28 @@ async function main(args: string[]): Promise<number> {
     writeFileSync(jsonFile, `${JSON.stringify(record, undefined, 2)}\n`);
     const svg = renderSvg(record);
     if (svg !== undefined) writeFileSync(jsonFile.replace(/(\.json)?$/, '.svg'), svg);
-    return record.passed ? 0 : 1;
+    return record;
   } finally {
     rig?.dismantle();
     await server.stop();
   }
+}
+
+/** Returns the exit code. */
+async function main(args: string[]): Promise<number> {
+  const isSuite = args[0] === 'all';
+  const lists = isSuite ? SUITE.map((own) => [...own, ...args.slice(1)]) : [args];
+  const runs = lists.map((list) => ({ list, line: parseCommandLine(list) })); // all options are checked before the first run
+  const records: RunRecord[] = [];
+  for (const { list, line } of runs) {
+    if (line === 'help') {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    records.push(await run(line, list));
+  }
+  if (isSuite) process.stdout.write(`\n## Summary\n\n${renderSummary(records)}`);
+  return records.every((record) => record.passed) ? 0 : 1;
 }
 
 try {

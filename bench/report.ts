@@ -3,7 +3,7 @@ import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { BARS, type Bar, verdict } from './bars.ts';
 import { Latencies, type LatencySummary } from './driver/latency.ts';
-import type { Figure, ScenarioResult } from './scenarios/scenario.ts';
+import { type Figure, RATIO, type ScenarioResult } from './scenarios/scenario.ts';
 
 /** Where and of what a run was: without it a figure means nothing. */
 export interface RunFacts {
@@ -89,23 +89,7 @@ export function renderRecord(record: RunRecord): string {
     `${facts.server} at ${facts.commit}${facts.dirty ? ' with local changes' : ''}, ${facts.startedAt}, Node ${facts.node}, ${facts.cores} × ${facts.cpuModel}, ${facts.memoryGiB} GiB`,
     '',
   ];
-  const rows = record.figures.map((figure) => {
-    const bar: Bar | undefined = figure.bar === undefined ? undefined : BARS[figure.bar];
-    const sign = bar?.better === 'more' ? '≥' : '≤';
-    const goal = (value: number | undefined) =>
-      value === undefined ? '' : `${sign} ${formatNumber(value, value % 1 === 0 ? 0 : 1)}`;
-    return [
-      figure.name,
-      `${formatNumber(figure.value, figure.digits)} ${figure.unit}`.trim(),
-      goal(bar?.first),
-      goal(bar?.bar),
-      goal(bar?.aim),
-      bar?.limit ?? '',
-      bar?.peer ?? '',
-      figure.reaches ?? '',
-    ];
-  });
-  lines.push(...table([['figure', 'measured', 'v0.1', 'bar', 'aim', 'limit in Node', 'best peer', 'reaches'], ...rows]), '');
+  lines.push(...table([['figure', ...COLUMNS], ...record.figures.map((figure) => [figure.name, ...cells(figure)])]), '');
   for (const { name, summary, octaves } of record.latenciesMicros) {
     lines.push(
       `${name} (${formatNumber(summary.count, 0)}): mean ${millis(summary.mean)}, p50 ${millis(summary.p50)}, p90 ${millis(summary.p90)}, p99 ${millis(summary.p99)}, p99.9 ${millis(summary.p999)}, max ${millis(summary.max)}`,
@@ -118,6 +102,41 @@ export function renderRecord(record: RunRecord): string {
   }
   if (record.faults.length > 0) lines.push('**FAILED**', ...record.faults.map((fault) => `- ${fault}`), '');
   return lines.join('\n');
+}
+
+const COLUMNS = ['measured', 'v0.1', 'bar', 'aim', 'limit in Node', 'best peer', 'reaches'];
+
+/** One figure beside its bar, in the order of COLUMNS. */
+function cells(figure: RunRecord['figures'][number]): string[] {
+  const bar: Bar | undefined = figure.bar === undefined ? undefined : BARS[figure.bar];
+  const sign = bar?.better === 'more' ? '≥' : '≤';
+  const goal = (value: number | undefined) =>
+    value === undefined ? '' : `${sign} ${formatNumber(value, value % 1 === 0 ? 0 : 1)}`;
+  return [
+    `${formatNumber(figure.value, figure.digits)} ${figure.unit}`.trim(),
+    goal(bar?.first),
+    goal(bar?.bar),
+    goal(bar?.aim),
+    bar?.limit ?? '',
+    bar?.peer ?? '',
+    figure.reaches ?? '',
+  ];
+}
+
+/** Several runs in one table: of each what has a bar, and its ratio to the floor of the same run. */
+export function renderSummary(records: readonly RunRecord[]): string {
+  const rows = records.flatMap((record) => {
+    const ratio = record.figures.find((figure) => figure.name === RATIO)?.value;
+    const barred = record.figures.filter((figure) => figure.bar !== undefined);
+    return barred.map((figure) => [
+      record.name,
+      figure.name,
+      ...cells(figure),
+      ratio === undefined ? '' : `${formatNumber(ratio, 2)} ×`,
+      record.passed ? '' : 'FAILED',
+    ]);
+  });
+  return `${table([['run', 'figure', ...COLUMNS, 'to the floor', 'faults'], ...rows]).join('\n')}\n`;
 }
 
 function table(rows: readonly (readonly string[])[]): string[] {
@@ -161,6 +180,7 @@ export function renderSvg(record: RunRecord): string | undefined {
   });
   const { summary } = latency;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11">
+<title>${record.name}: ${latency.name}</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
 <text x="${left}" y="20" font-size="14">${record.name}: ${latency.name}</text>
 ${columns.join('\n')}

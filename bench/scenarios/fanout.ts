@@ -6,7 +6,15 @@ import { makeReport } from '../driver/report-payload.ts';
 import { type Cost, DELIVERY_DEADLINE_MS, type Rig } from '../driver/rig.ts';
 import { SwarmDeadline } from '../driver/swarm-process.ts';
 import { createTopic, publish } from '../driver/topics.ts';
-import { type BenchOptions, consumerFaults, costFigures, type Figure, type Scenario, type ScenarioResult } from './scenario.ts';
+import {
+  type BenchOptions,
+  consumerFaults,
+  costFigures,
+  type Figure,
+  RATIO,
+  type Scenario,
+  type ScenarioResult,
+} from './scenario.ts';
 
 /**
  * One topic, many consumers. Closed loop: the next event (or burst) is published when every consumer has the last one,
@@ -96,7 +104,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
       ...(bar === undefined ? {} : { bar }),
     },
     { name: 'floor: bare TLS writes, same run', value: floor.perMillion, unit: 'CPU-s per million', digits: 2 },
-    { name: 'ratio to the floor', value: perMillion / floor.perMillion, unit: '×', digits: 2 },
+    { name: RATIO, value: perMillion / floor.perMillion, unit: '×', digits: 2 },
     { name: 'deliveries', value: deliveries, unit: '', digits: 0 },
     { name: 'events published', value: measured.result * options.burst, unit: '', digits: 0 },
     { name: 'delivery rate', value: deliveries / measured.cost.wallSeconds, unit: 'per second', digits: 0 },

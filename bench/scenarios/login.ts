@@ -2,7 +2,7 @@ import { Calibrator } from '../driver/calibrator.ts';
 import { BenchAuthority } from '../driver/certificates.ts';
 import type { LatencyCounts } from '../driver/latency.ts';
 import type { Rig } from '../driver/rig.ts';
-import { type BenchOptions, costFigures, type Scenario, type ScenarioResult } from './scenario.ts';
+import { type BenchOptions, costFigures, RATIO, type Scenario, type ScenarioResult } from './scenario.ts';
 
 /**
  * Logs in and out: TCP, TLS 1.3 with a full handshake, SASL, bind, closing tags; 8 at a time.
@@ -52,7 +52,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
         bar: options.mechanism === 'external' ? 'login EXTERNAL' : 'login SCRAM',
       },
       { name: 'floor: bare TLS handshakes, same run', value: floor.perThousand, unit: 'CPU-s per 1,000', digits: 2 },
-      { name: 'ratio to the floor', value: perThousand / floor.perThousand, unit: '×', digits: 2 },
+      { name: RATIO, value: perThousand / floor.perThousand, unit: '×', digits: 2 },
       { name: 'logins', value: result.done, unit: '', digits: 0 },
       { name: 'login rate', value: result.done / cost.wallSeconds, unit: 'per second', digits: 0 },
       ...costFigures(cost),

@@ -32,6 +32,9 @@ export interface Figure {
   readonly bar?: BarName;
 }
 
+/** Name of the figure that tells how many times the floor of the same run a unit cost. */
+export const RATIO = 'ratio to the floor';
+
 export interface ScenarioResult {
   readonly figures: readonly Figure[];
   readonly latencies: readonly { readonly name: string; readonly counts: readonly LatencyCounts[] }[];
