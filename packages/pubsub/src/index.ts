@@ -4,11 +4,10 @@ export * from './broker.ts';
 export { Delivery, type DeliveryDeps, type DeliveryStats } from './delivery/delivery.ts';
 export type { RenderConfiguration } from './delivery/event.ts';
 export * from './delivery/interest-port.ts';
+export * from './delivery/metrics.ts';
 export * from './errors.ts';
 export * from './log/entry.ts';
-export * from './log/log-reader.ts';
 export * from './metrics.ts';
-export * from './metrics-delivery.ts';
 export * from './node/node-config.ts';
 export {
   EmbeddedTopicStore,
@@ -17,6 +16,7 @@ export {
   openEmbeddedTopicStore,
 } from './store/embedded/embedded-topic-store.ts';
 export { ENVIRONMENT_OPTIONS } from './store/embedded/environment.ts';
+export * from './store/log-reader.ts';
 export * from './store/position-store.ts';
 export * from './store/store-error.ts';
 export * from './store/topic-config.ts';

@@ -1,6 +1,6 @@
 import type { SessionPort } from '@xmpp-grid/stream';
 import type { EntryId } from '../log/entry.ts';
-import type { LogPage } from '../log/log-reader.ts';
+import type { LogPage } from '../store/log-reader.ts';
 import type { TopicRecord } from '../store/topic-store.ts';
 import type { Feed } from './feed.ts';
 import type { Slot } from './ring.ts';

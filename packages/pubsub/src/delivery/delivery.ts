@@ -2,7 +2,7 @@ import type { Availability, EntryRef, Logger, Redeliverable, SessionObserver, Se
 import { effectiveAffiliation, maySubscriptionStand } from '../access/decide.ts';
 import type { TopicPolicy } from '../access/policy.ts';
 import type { EntryId } from '../log/entry.ts';
-import type { Appended, LogReader } from '../log/log-reader.ts';
+import type { Appended, LogReader } from '../store/log-reader.ts';
 import type { PositionStore } from '../store/position-store.ts';
 import type { Subscription, TopicRecord, TopicStore } from '../store/topic-store.ts';
 import { Cursor, type Loading, type Receiver } from './cursor.ts';

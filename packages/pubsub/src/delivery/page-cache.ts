@@ -1,5 +1,5 @@
 import type { EntryId } from '../log/entry.ts';
-import type { LogReader } from '../log/log-reader.ts';
+import type { LogReader } from '../store/log-reader.ts';
 import type { TopicRecord } from '../store/topic-store.ts';
 import type { SlotPage } from './cursor.ts';
 import type { EventEncoder } from './event.ts';

@@ -1,6 +1,6 @@
 import type { Database, RootDatabase } from 'lmdb';
 import type { EntryId, EntryKind, LogEntry, Payload } from '../../log/entry.ts';
-import type { Appended, LogPage, LogReader } from '../../log/log-reader.ts';
+import type { Appended, LogPage, LogReader } from '../log-reader.ts';
 import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFormatError, StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';

@@ -1,6 +1,6 @@
 /** Metrics of delivery, read when they are scraped. No JID, topic or item id in a label. */
 import { Gauge, type Registry } from 'prom-client';
-import type { DeliveryStats } from './delivery/delivery.ts';
+import type { DeliveryStats } from './delivery.ts';
 
 /** Declares what delivery is doing in a registry. */
 export function observeDelivery(registry: Registry, stats: () => DeliveryStats): void {

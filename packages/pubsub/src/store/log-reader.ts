@@ -1,5 +1,5 @@
-import type { TopicRecord } from '../store/topic-store.ts';
-import type { EntryId, LogEntry } from './entry.ts';
+import type { EntryId, LogEntry } from '../log/entry.ts';
+import type { TopicRecord } from './topic-store.ts';
 
 /** Some entries of one topic, in order, without holes. */
 export interface LogPage {
