@@ -129,7 +129,7 @@ export const startInstance: StartInstance = async (config, deps) => {
   // The doors
   const tls = new TlsContext(deps.tls);
   const listener = new Listener({
-    tls,
+    tls: { options: () => ({ ...tls.options(), minVersion: config.tls.minVersion }) },
     handshakeTimeoutMs: config.limits.handshakeTimeoutMs,
     maxConnections: config.limits.maxConnections,
     maxConnectionsPerAddress: config.limits.maxConnectionsPerAddress,

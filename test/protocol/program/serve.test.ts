@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PlatformClient } from '../../../packages/server/src/demo/client.ts';
@@ -161,6 +162,57 @@ describe('xmpp-grid serve', { timeout: TIMEOUT_MS }, () => {
       code: 1,
       text: `xmpp-grid: the store ${join(directory, 'var', 'store.mdb')} cannot be opened (it is no lmdb file): restore it from a backup, or move it away to begin with an empty one\n`,
     });
+  });
+});
+
+describe('stopping', { timeout: TIMEOUT_MS }, () => {
+  it('ends with 0 after drain.graceMs though a client keeps its stream open', async () => {
+    writeFileSync(join(directory, 'grid.yaml'), 'drain: {graceMs: 200ms}');
+    const program = serveDemo('--config', 'grid.yaml');
+    const client = await login(await program.portOf('Direct TLS'), 'provider');
+    client.stopReading();
+    program.child.kill('SIGTERM');
+    expect(await program.exit).toBe(0);
+    expect(existsSync(join(directory, 'var', 'control.sock'))).toBe(false);
+    client.destroy();
+  });
+
+  it('a second signal ends the process at once while clients keep their streams open', async () => {
+    const program = serveDemo();
+    const client = await login(await program.portOf('Direct TLS'), 'provider');
+    client.stopReading();
+    program.child.kill('SIGTERM');
+    await program.printed(/draining/);
+    // The same wish sent twice within half a second counts once, so it is repeated until it is heard.
+    const timer = setInterval(() => program.child.kill('SIGTERM'), 100);
+    const code = await program.exit;
+    clearInterval(timer);
+    client.destroy();
+    expect([code, program.text.includes('second signal: ending at once')]).toEqual([1, true]);
+  });
+});
+
+describe('TLS', { timeout: TIMEOUT_MS }, () => {
+  it('tls.minVersion: TLSv1.3 refuses TLS 1.2', async () => {
+    writeFileSync(join(directory, 'grid.yaml'), 'tls: {minVersion: TLSv1.3}');
+    const port = await serveDemo('--config', 'grid.yaml').portOf('Direct TLS');
+    const handshake = (maxVersion: 'TLSv1.2' | 'TLSv1.3') =>
+      new Promise<string>((resolve) => {
+        const socket = connectTls({
+          host: '127.0.0.1',
+          port,
+          maxVersion,
+          servername: 'localhost',
+          ca: readFileSync(demoFiles(join(directory, 'var')).ca),
+        });
+        socket.on('secureConnect', () => {
+          resolve(socket.getProtocol() ?? '');
+          socket.destroy();
+        });
+        socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      });
+    expect(await handshake('TLSv1.2')).toBe('ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION');
+    expect(await handshake('TLSv1.3')).toBe('TLSv1.3');
   });
 });
 

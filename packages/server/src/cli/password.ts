@@ -5,9 +5,15 @@ const MAX_PASSWORD_BYTES = 1024;
 /** Reads a password: twice at a prompt without echo on a terminal, else one line of stdin. @throws UsageError */
 export async function readPassword(prompt: string): Promise<string> {
   if (!process.stdin.isTTY) return checked(await readLine(process.stdin));
-  const first = checked(await readHidden(`${prompt}: `));
-  if ((await readHidden(`${prompt} again: `)) !== first) throw new UsageError('the two passwords differ');
-  return first;
+  process.stdin.setRawMode(true); // before the prompt and over both: what is typed early must not be echoed either
+  try {
+    const first = checked(await readHidden(`${prompt}: `));
+    if ((await readHidden(`${prompt} again: `)) !== first) throw new UsageError('the two passwords differ');
+    return first;
+  } finally {
+    process.stdin.setRawMode(false);
+    process.stdin.pause();
+  }
 }
 
 function checked(password: string): string {
@@ -28,29 +34,33 @@ async function readLine(input: NodeJS.ReadableStream): Promise<string> {
   return Buffer.concat(chunks).toString('utf8').split('\n', 1)[0]!.replace(/\r$/, '');
 }
 
-/** One line from the terminal in raw mode, so that nothing is echoed. */
+/** One line from the terminal, which is in raw mode, so that nothing is echoed. What follows it stays for the next one. */
 function readHidden(prompt: string): Promise<string> {
   const { stdin } = process;
   process.stderr.write(prompt);
-  stdin.setRawMode(true);
-  stdin.resume();
   return new Promise((resolve, reject) => {
     let text = '';
-    const finish = (settle: () => void) => {
-      stdin.off('data', onData);
-      stdin.setRawMode(false);
-      stdin.pause();
+    const onReadable = () => {
+      for (let chunk = stdin.read() as Buffer | null; chunk !== null; chunk = stdin.read() as Buffer | null) {
+        const characters = [...chunk.toString('utf8')];
+        for (const [index, character] of characters.entries()) {
+          if (character === '\r' || character === '\n') {
+            const rest = characters.slice(index + 1).join('');
+            return finish(rest, () => resolve(text));
+          }
+          if (character === '\u0003' || character === '\u0004') return finish('', () => reject(new UsageError('interrupted')));
+          if (character === '\u007f' || character === '\b') text = [...text].slice(0, -1).join('');
+          else if (Buffer.byteLength(text) < MAX_PASSWORD_BYTES) text += character;
+        }
+      }
+    };
+    const finish = (rest: string, settle: () => void) => {
+      stdin.off('readable', onReadable);
+      if (rest !== '') stdin.unshift(Buffer.from(rest));
       process.stderr.write('\n');
       settle();
     };
-    const onData = (chunk: Buffer) => {
-      for (const character of chunk.toString('utf8')) {
-        if (character === '\r' || character === '\n') return finish(() => resolve(text));
-        if (character === '\u0003' || character === '\u0004') return finish(() => reject(new UsageError('interrupted')));
-        if (character === '\u007f' || character === '\b') text = [...text].slice(0, -1).join('');
-        else if (Buffer.byteLength(text) < MAX_PASSWORD_BYTES) text += character;
-      }
-    };
-    stdin.on('data', onData);
+    stdin.on('readable', onReadable);
+    onReadable();
   });
 }

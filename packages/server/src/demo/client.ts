@@ -128,6 +128,11 @@ export class PlatformClient {
     await within(closed, 'the end of the stream');
   }
 
+  /** Reads nothing more, and so never learns that the other side wants to end. */
+  stopReading(): void {
+    this.#socket.pause();
+  }
+
   /** Breaks the connection, as a power cut would. */
   destroy(): void {
     this.#socket.destroy();
