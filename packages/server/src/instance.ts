@@ -1,7 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { AuditFile, type AuditSink, Authorizer, PlatformAuthenticator, TlsContext } from '@xmpp-grid/auth';
-import { type BrokerAudit, brokerMetrics, createBroker, Delivery, NodeConfigForm, type TopicPolicy } from '@xmpp-grid/pubsub';
+import {
+  type BrokerAudit,
+  brokerMetrics,
+  createBroker,
+  Delivery,
+  NodeConfigForm,
+  observeDelivery,
+  type TopicPolicy,
+} from '@xmpp-grid/pubsub';
 import {
   accountRoutes,
   ControllerDoor,
@@ -26,6 +34,9 @@ import { topicDefaults, topicLimits } from './topic-settings.ts';
 
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
 const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
+
+/** Topics looked at in one second: 100,000 take under a minute. */
+const SWEEP_TOPICS = 2_000;
 
 /** Wires one instance: stores, who may come in, the Broker, delivery, the doors. Reads from the ground up. */
 export const startInstance: StartInstance = async (config, deps) => {
@@ -164,7 +175,17 @@ export const startInstance: StartInstance = async (config, deps) => {
     queuedBytes: () => queuedBytes(sessions),
   });
 
+  observeDelivery(registry, () => delivery.stats());
+  // Age and tombstones: a share of the topics each second, so that no sweep is long.
+  const sweeper = setInterval(() => {
+    topics
+      .sweep(Date.now(), SWEEP_TOPICS)
+      .catch((error: unknown) => log.error({ err: error }, 'old entries cannot be trimmed; trying again'));
+  }, 1_000);
+  sweeper.unref();
+
   const stopAll = async (graceMs: number): Promise<void> => {
+    clearInterval(sweeper);
     listener.close();
     door.endNegotiations();
     sessions.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
