@@ -51,6 +51,10 @@ describe('events, XEP-0060', () => {
     );
   });
 
+  it('§4.3 a transient notification has no item (P-B06)', () => {
+    expect(written({ itemId: '' })).toBe(`${start}>${event}<items node='${NODE}'/></event>${stanzaId}`);
+  });
+
   it('XEP-0203 §2: one delay with the original time in UTC', () => {
     expect(written(item, true)).toContain(
       "</event><delay xmlns='urn:xmpp:delay' from='pubsub.shakespeare.lit' stamp='2026-01-02T03:04:05.678Z'/><stanza-id",

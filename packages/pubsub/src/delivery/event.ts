@@ -51,7 +51,9 @@ export class EventEncoder {
       case 'published': {
         // XEP-0060 §7.1.2.3: the publisher is named by the service alone.
         const publisher = entry.publisher === undefined ? '' : ` publisher='${escapeAttribute(entry.publisher)}'`;
-        const item = `${head}<items node='${name}'><item id='${escapeAttribute(entry.itemId ?? '')}'${publisher}`;
+        // XEP-0060 §4.3: a transient notification has no item at all.
+        if (entry.itemId === undefined || entry.itemId === '') return Buffer.from(`${head}<items node='${name}'/>${tail}`);
+        const item = `${head}<items node='${name}'><item id='${escapeAttribute(entry.itemId)}'${publisher}`;
         // XEP-0060 §7.1.2.2
         if (!entry.payload || !config.deliverPayloads) return Buffer.from(`${item}/></items>${tail}`);
         return Buffer.concat([Buffer.from(`${item}>`), entry.payload.bytes, Buffer.from(`</item></items>${tail}`)]);
