@@ -31,7 +31,7 @@ export class EmbeddedOfflineMessages implements OfflineMessages {
 
   async store(account: JID, message: Element): Promise<void> {
     // XEP-0160 §3: a chat message without a body (a state notification) is worth nothing later.
-    if (message.attrs['type'] === 'chat' && message.getChild('body') === undefined) return;
+    if (message.attrs.type === 'chat' && message.getChild('body') === undefined) return;
     if (!(await this.#exists(account))) return;
     message.cnode(delay(Date.now(), this.#domain));
     const bytes = serializeStanza(message);
