@@ -157,6 +157,11 @@ async function run(line: CommandLine, args: readonly string[]): Promise<RunRecor
   const needs = scenario.needs(options);
   const server = line.attach === undefined ? await startOwnServer(needs, say) : attachServer(line.attach, needs);
   let rig: Rig | undefined;
+  const onSignal = (signal: NodeJS.Signals) => {
+    say(`${signal}: stopping the server`);
+    void server.stop().finally(() => process.exit(1));
+  };
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   try {
     const facts = gatherFacts(`npm run bench -- ${args.join(' ')}`, server.name);
     rig = await Rig.assemble(server, line.swarms, options.tls, say);
@@ -169,6 +174,7 @@ async function run(line: CommandLine, args: readonly string[]): Promise<RunRecor
     if (svg !== undefined) writeFileSync(jsonFile.replace(/(\.json)?$/, '.svg'), svg);
     return record;
   } finally {
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     rig?.dismantle();
     await server.stop();
   }

@@ -89,7 +89,7 @@ export async function startOwnServer(needs: ServerNeeds, say: (text: string) => 
       async stop() {
         inspector?.close();
         await stop(child);
-        rmSync(directory, { recursive: true });
+        rmSync(directory, { recursive: true, force: true }); // a signal may have stopped it already
       },
     };
   } catch (error) {

@@ -16,6 +16,16 @@ export interface Cost {
   readonly otherCpu: number;
 }
 
+export function sumCosts(costs: readonly Cost[]): Cost {
+  const total = (pick: (cost: Cost) => number) => costs.reduce((sum, cost) => sum + pick(cost), 0);
+  return {
+    wallSeconds: total((cost) => cost.wallSeconds),
+    serverCpu: total((cost) => cost.serverCpu),
+    clientCpu: total((cost) => cost.clientCpu),
+    otherCpu: total((cost) => cost.otherCpu),
+  };
+}
+
 /** A source address carries some 28,000 connections to one port; beyond this many sessions the swarms use more addresses. */
 const SESSIONS_PER_ADDRESS = 20_000;
 /** Logins at a time in each swarm: enough to keep the server busy, few enough that none times out. */
@@ -72,6 +82,14 @@ export class Rig {
     );
   }
 
+  /** Opens sockets to the calibration server, evenly over the swarms. */
+  async openBareGroup(group: string, sockets: number, port: number, ca: string): Promise<void> {
+    this.say(`opening ${sockets} sockets to the ${group}`);
+    await this.#each((swarm, index) =>
+      swarm.ask('openBare', { group, count: this.#shareSize(sockets, index), concurrency: LOGIN_CONCURRENCY, port, ca }),
+    );
+  }
+
   /** Each member subscribes to one topic; with stream management also asks for acknowledgements. */
   async subscribeGroup(group: string, node: string, streamManagement: boolean): Promise<void> {
     this.say(`subscribing ${group}`);
@@ -114,14 +132,14 @@ export class Rig {
   }
 
   /**
-   * Repeats a round until the time has passed and enough was done, on a slow machine for at most six times as long.
+   * Repeats a round until the time has passed and so many are done, on a slow machine for at most six times as long.
    * Returns the number of rounds.
    */
-  async repeat(seconds: number, enough: () => boolean, round: () => Promise<unknown>): Promise<number> {
+  async repeat(seconds: number, atLeast: number, round: () => Promise<unknown>): Promise<number> {
     const began = monotonicMicros();
     const passed = () => (monotonicMicros() - began) / 1e6;
     let rounds = 0;
-    while (passed() < seconds || (!enough() && passed() < seconds * 6)) {
+    while (passed() < seconds || (rounds < atLeast && passed() < seconds * 6)) {
       await round();
       rounds += 1;
     }
