@@ -19,7 +19,13 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const BIN = join(ROOT, 'node_modules', '.bin');
 /** The oldest Node that runs the product and its tests; `engines` in package.json says the same. */
 const NODE_MAJOR = 24;
+/** Written after an install that went to its end; npm ci removes it with the rest. */
+const STAMP = join(ROOT, 'node_modules', '.setup-stamp');
 const LAUNCHER = join(ROOT, 'packages', 'server', 'bin', 'xmpp-grid.mjs');
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+/** Longer than any install: past it, the lock is a leftover whose owner cannot be told. */
+const LOCK_WAIT_MS = 600_000;
 
 const USAGE = `Usage: node scripts/boot.mjs <command> [arguments]
 
@@ -40,17 +46,37 @@ class SetupError extends Error {}
 
 const say = (text) => process.stderr.write(`setup: ${text}\n`);
 
-/** Runs a program to its end, its stdout sent to our stderr; resolves with its exit code, or 127 when it could not be started. */
-function runQuietly(program, args, env = process.env) {
+/**
+ * Runs a program to its end, and passes signals on to it; resolves with the exit code that a shell would show, 127 when it could not be
+ * started.
+ */
+function run(program, args, options) {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd: ROOT, env, stdio: ['ignore', process.stderr, process.stderr] });
+    const child = spawn(program, args, options);
+    const forward = (signal) => {
+      // A terminal sends Ctrl-C to the whole foreground group: the child has it already, and a second one would mean "at once".
+      if (signal === 'SIGINT' && process.stdin.isTTY) return;
+      child.kill(signal);
+    };
+    const end = (code) => {
+      for (const signal of SIGNALS) process.off(signal, forward);
+      resolve(code);
+    };
+    for (const signal of SIGNALS) process.on(signal, forward);
     child.once('error', (error) => {
       say(`${program}: ${error.message}`);
-      resolve(127);
+      end(127);
     });
-    child.once('exit', (code, signal) => resolve(signal ? 128 + constants.signals[signal] : code));
+    child.once('exit', (code, signal) => end(signal ? 128 + constants.signals[signal] : code));
   });
 }
+
+/** A step of set-up: what it says goes to our stderr. */
+const runQuietly = (program, args, env = process.env) =>
+  run(program, args, { cwd: ROOT, env, stdio: ['ignore', process.stderr, process.stderr] });
+
+/** The command itself, in the foreground and where the user stands. */
+const runCommand = (program, args, env) => run(program, args, { env, stdio: 'inherit' });
 
 /** npm as it started us, or the one in PATH. */
 function npmCommand() {
@@ -59,23 +85,82 @@ function npmCommand() {
   return ['npm', []];
 }
 
+/**
+ * Runs the work while no other set-up in this folder does: two installs at once would ruin each other. The lock names its owner; one
+ * whose owner is gone is taken over.
+ */
+async function alone(work) {
+  const lockFile = join(ROOT, '.setup-lock');
+  const deadline = Date.now() + LOCK_WAIT_MS;
+  for (let waited = false; ; waited = true) {
+    try {
+      writeFileSync(lockFile, String(process.pid), { flag: 'wx' });
+      break;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const owner = ownerOf(lockFile);
+    if (owner !== undefined && !isAlive(owner)) {
+      rmSync(lockFile, { force: true });
+      continue;
+    }
+    if (Date.now() > deadline) throw new SetupError(`waited too long for another set-up: if there is none, remove ${lockFile}`);
+    if (!waited) say('another set-up is at work in this folder: waiting for it ...');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(lockFile, { force: true });
+  }
+}
+
+/** The process that holds the lock; undefined while it writes its number, or when it is done. */
+function ownerOf(lockFile) {
+  try {
+    return Number(readFileSync(lockFile, 'utf8')) || undefined;
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM'; // somebody else's, and there
+  }
+}
+
 /** Installs exactly what package-lock.json names; does nothing when that is there already. */
 async function ensureDependencies() {
-  const stampFile = join(ROOT, 'node_modules', '.setup-stamp');
+  if (!isInstalled()) await alone(install);
+}
+
+/** What the folder has to hold: the lockfile, for this kind of machine. */
+function wantedStamp() {
   const lock = readFileSync(join(ROOT, 'package-lock.json'));
-  const stamp = `${createHash('sha256').update(lock).digest('hex')} ${process.platform} ${process.arch}\n`;
-  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) return;
+  return `${createHash('sha256').update(lock).digest('hex')} ${process.platform} ${process.arch}\n`;
+}
+
+const isInstalled = () => existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wantedStamp();
+
+async function install() {
+  if (isInstalled()) return; // by the set-up that we waited for
   const begun = Date.now();
   say('installing npm packages by package-lock.json ...');
   const [program, args] = npmCommand();
   const code = await runQuietly(program, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
   if (code === 127) throw new SetupError('npm is not there: install Node.js with npm, then try again');
+  if (code > 128) throw new SetupError('interrupted');
   if (code !== 0) {
     throw new SetupError(
       `npm ci ended with ${code}: it needs the registry of "npm config get registry" (or a filled npm cache); when that answers, try again`,
     );
   }
-  writeFileSync(stampFile, stamp);
+  writeFileSync(STAMP, wantedStamp());
   say(`npm packages installed in ${Math.round((Date.now() - begun) / 1000)} s`);
 }
 
@@ -85,8 +170,8 @@ function modernNode() {
   const packaged = join(BIN, 'node');
   if (existsSync(packaged)) return packaged;
   throw new SetupError(
-    `Node ${NODE_MAJOR} is needed; this is ${process.version} and npm has no Node binary for ${process.platform}-${process.arch}: ` +
-      `install Node ${NODE_MAJOR} (https://nodejs.org), then try again`,
+    `Node ${NODE_MAJOR} is needed, this is ${process.version}, and the dependencies brought none for ${process.platform}-${process.arch} ` +
+      `(Linux on x64 and arm64 they do: there, remove node_modules and try again); install Node ${NODE_MAJOR}, https://nodejs.org`,
   );
 }
 
@@ -94,21 +179,6 @@ async function build(node, env) {
   if ((await runQuietly(node, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-b'], env)) !== 0) {
     throw new SetupError('the build failed: repair what tsc says above');
   }
-}
-
-/** Runs the command in the foreground; resolves with the exit code that a shell would show. */
-function runCommand(program, args, env) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { env, stdio: 'inherit' });
-    const forward = (signal) => {
-      // A terminal sends Ctrl-C to the whole foreground group: the child has it already, and a second one would mean "at once".
-      if (signal === 'SIGINT' && process.stdin.isTTY) return;
-      child.kill(signal);
-    };
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward);
-    child.once('error', reject);
-    child.once('exit', (code, signal) => resolve(signal ? 128 + constants.signals[signal] : code));
-  });
 }
 
 /** Runs vitest with its own report on the screen and a second one in a file, which gives the last line. */
