@@ -44,6 +44,9 @@ that tests use, when run as root where there is apt-get; XMPP_GRID_SYSTEM_PACKAG
 /** Set-up that cannot go on; the message says what to do about it. */
 class SetupError extends Error {}
 
+/** The last signal that we got while a child ran. */
+let interruptedBy;
+
 const say = (text) => process.stderr.write(`setup: ${text}\n`);
 
 /**
@@ -54,6 +57,7 @@ function run(program, args, options) {
   return new Promise((resolve) => {
     const child = spawn(program, args, options);
     const forward = (signal) => {
+      interruptedBy = signal;
       // A terminal sends Ctrl-C to the whole foreground group: the child has it already, and a second one would mean "at once".
       if (signal === 'SIGINT' && process.stdin.isTTY) return;
       child.kill(signal);
@@ -154,7 +158,7 @@ async function install() {
   const [program, args] = npmCommand();
   const code = await runQuietly(program, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
   if (code === 127) throw new SetupError('npm is not there: install Node.js with npm, then try again');
-  if (code > 128) throw new SetupError('interrupted');
+  if (interruptedBy) throw new SetupError(`interrupted by ${interruptedBy}`);
   if (code !== 0) {
     throw new SetupError(
       `npm ci ended with ${code}: it needs the registry of "npm config get registry" (or a filled npm cache); when that answers, try again`,
