@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 
 /**
  * What waits to be written to one socket.
@@ -14,6 +15,14 @@ const RECORD_BYTES = 16_384;
 const SOCKET_HIGH_WATER_BYTES = 65_536;
 /** One slice of flushing many outboxes, ms. */
 const SLICE_MS = 5;
+
+/**
+ * Where the parts of one record are put together, by all outboxes in turn. A TLS socket that has nothing under way encrypts
+ * what it is given before `write` returns (Node's TLSWrap::DoWrite; test/unit/stream/outbox.test.ts holds it to that), so
+ * the bytes may be overwritten right after. A buffer for each record cost twice as much in bursts: memory that is cold
+ * when it is filled, cold again when it is encrypted, and then garbage (bench/ scenario `fanout --burst 10`).
+ */
+const scratch = Buffer.allocUnsafeSlow(RECORD_BYTES);
 
 const dirty: Outbox[] = [];
 let isScheduled = false;
@@ -46,6 +55,7 @@ export class Outbox {
   #isDirty = false;
   #isClosed = false;
   #isBlocked = false;
+  #encryptsAtOnce: boolean;
   readonly #onDrain: () => void;
   readonly #socketDrained = (): void => {
     this.#isBlocked = false;
@@ -57,6 +67,7 @@ export class Outbox {
   constructor(socket: Duplex, onDrain: () => void) {
     this.#socket = socket;
     this.#onDrain = onDrain;
+    this.#encryptsAtOnce = socket instanceof TLSSocket;
     socket.on('drain', this.#socketDrained);
   }
 
@@ -99,13 +110,23 @@ export class Outbox {
         size += (parts[to] as Buffer).length;
         to++;
       }
-      const chunk = to === from + 1 ? (parts[from] as Buffer) : Buffer.concat(parts.slice(from, to), size);
+      const chunk = this.#gather(parts, from, to, size);
       from = to;
       this.#bytes -= size;
       this.#socket.write(chunk);
       if (this.#socket.writableLength > SOCKET_HIGH_WATER_BYTES) this.#isBlocked = this.#socket.writableNeedDrain;
     }
     if (from > 0) parts.splice(0, from);
+  }
+
+  #gather(parts: readonly Buffer[], from: number, to: number, size: number): Buffer {
+    if (to === from + 1) return parts[from] as Buffer;
+    if (!this.#encryptsAtOnce || size > RECORD_BYTES || this.#socket.writableLength > 0) {
+      return Buffer.concat(parts.slice(from, to), size);
+    }
+    let at = 0;
+    for (let i = from; i < to; i++) at += (parts[i] as Buffer).copy(scratch, at);
+    return scratch.subarray(0, size);
   }
 
   /** Drops what has not been handed to the socket: the rights or the account behind it are gone. */
@@ -131,6 +152,7 @@ export class Outbox {
   moveTo(socket: Duplex): void {
     this.#socket.off('drain', this.#socketDrained);
     this.#socket = socket;
+    this.#encryptsAtOnce = socket instanceof TLSSocket;
     this.#isBlocked = false;
     socket.on('drain', this.#socketDrained);
   }
