@@ -1,5 +1,8 @@
 import { connect, type Socket } from 'node:net';
 
+/** The instance answers in milliseconds, or it hangs. */
+const ANSWER_DEADLINE_MS = 30_000;
+
 interface Waiting {
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: Error) => void;
@@ -36,7 +39,18 @@ export class ControlSocket {
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id);
+        reject(new Error(`the server did not answer ${operation} on its control socket within ${ANSWER_DEADLINE_MS / 1000} s`));
+      }, ANSWER_DEADLINE_MS);
+      const settle = (then: () => void) => {
+        clearTimeout(timer);
+        then();
+      };
+      this.#waiting.set(id, {
+        resolve: (result) => settle(() => resolve(result)),
+        reject: (error) => settle(() => reject(error)),
+      });
       this.#socket.write(`${JSON.stringify({ id, operation, ...(argument === undefined ? {} : { argument }) })}\n`);
     });
   }

@@ -33,6 +33,11 @@ const LOGIN_CONCURRENCY = 32;
 /** Time for a whole group to receive what was published; a run in which events are missing ends after it. */
 export const DELIVERY_DEADLINE_MS = 60_000;
 
+/** Beyond the time that some work should take: past it the server hangs, and the run ends with an error. */
+export const GRACE_MS = 120_000;
+/** For logging in or subscribing a whole group. */
+const GROUP_DEADLINE_MS = 900_000;
+
 /** A server, the swarm processes around it and the driver's own session: what every scenario works with. */
 export class Rig {
   readonly server: ServerUnderTest;
@@ -72,13 +77,17 @@ export class Rig {
     this.say(`logging in ${accounts.length} ${group}`);
     const addresses = Math.ceil(accounts.length / SESSIONS_PER_ADDRESS);
     await this.#each((swarm, index) =>
-      swarm.ask('open', {
-        group,
-        accounts: this.#share(accounts, index),
-        concurrency: LOGIN_CONCURRENCY,
-        resource: 'bench',
-        ...(addresses > 1 ? { localAddress: `127.0.0.${2 + (index % addresses)}` } : {}),
-      }),
+      swarm.ask(
+        'open',
+        {
+          group,
+          accounts: this.#share(accounts, index),
+          concurrency: LOGIN_CONCURRENCY,
+          resource: 'bench',
+          ...(addresses > 1 ? { localAddress: `127.0.0.${2 + (index % addresses)}` } : {}),
+        },
+        GROUP_DEADLINE_MS,
+      ),
     );
   }
 

@@ -1,7 +1,7 @@
 import { Calibrator } from '../driver/calibrator.ts';
 import { BenchAuthority } from '../driver/certificates.ts';
 import type { LatencyCounts } from '../driver/latency.ts';
-import type { Rig } from '../driver/rig.ts';
+import { GRACE_MS, type Rig } from '../driver/rig.ts';
 import { type BenchOptions, costFigures, RATIO, type Scenario, type ScenarioResult } from './scenario.ts';
 
 /**
@@ -16,6 +16,8 @@ export const login: Scenario = {
 
 const ACCOUNTS = 200;
 const CONCURRENCY = 8;
+/** Far slower than any machine: a run that takes longer hangs. */
+const SLOWEST_LOGIN_MS = 200;
 /** Every path of a login must have been compiled: after 300 a tenth of the server's time was still the compiler's. */
 const WARM_UP_LOGINS = 1500;
 
@@ -24,11 +26,15 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
     const share = Math.ceil(total / rig.swarms.length);
     const reports = await Promise.all(
       rig.swarms.map((swarm, index) =>
-        swarm.ask('login', {
-          accounts: rig.server.accounts.filter((_, i) => i % rig.swarms.length === index),
-          total: share,
-          concurrency: Math.max(1, Math.round(CONCURRENCY / rig.swarms.length)),
-        }),
+        swarm.ask(
+          'login',
+          {
+            accounts: rig.server.accounts.filter((_, i) => i % rig.swarms.length === index),
+            total: share,
+            concurrency: Math.max(1, Math.round(CONCURRENCY / rig.swarms.length)),
+          },
+          share * SLOWEST_LOGIN_MS + GRACE_MS,
+        ),
       ),
     );
     return {

@@ -1,4 +1,4 @@
-import type { Rig } from '../driver/rig.ts';
+import { GRACE_MS, type Rig } from '../driver/rig.ts';
 import { type BenchOptions, costFigures, type Scenario, type ScenarioResult } from './scenario.ts';
 
 /** XEP-0199 from every session to the server; each leaves `--window` pings unanswered. */
@@ -14,7 +14,9 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   await rig.openGroup('sessions', rig.server.accounts.slice(0, options.consumers));
   const pings = async (seconds: number) => {
     const reports = await Promise.all(
-      rig.swarms.map((swarm) => swarm.ask('ping', { group: 'sessions', seconds, window: options.window })),
+      rig.swarms.map((swarm) =>
+        swarm.ask('ping', { group: 'sessions', seconds, window: options.window }, seconds * 1000 + GRACE_MS),
+      ),
     );
     return { done: reports.reduce((sum, report) => sum + report.done, 0), latency: reports.map((report) => report.latency) };
   };

@@ -1,4 +1,4 @@
-import type { Rig } from '../driver/rig.ts';
+import { GRACE_MS, type Rig } from '../driver/rig.ts';
 import { createTopic } from '../driver/topics.ts';
 import { type BenchOptions, consumerFaults, costFigures, type Scenario, type ScenarioResult } from './scenario.ts';
 
@@ -39,7 +39,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
 
   const ask = { group: 'publishers', nodes, window: options.window, reportBytes: options.reportBytes, seed: options.seed };
   const publishAndReceive = async (seconds: number) => {
-    const published = await publisherSwarm.ask('publish', { ...ask, seconds });
+    const published = await publisherSwarm.ask('publish', { ...ask, seconds }, seconds * 1000 + GRACE_MS);
     const events = published.published.reduce((sum, count) => sum + count, 0);
     const arrived = await consumerSwarm.ask('received', { group: 'consumers', events }, 60_000).then(
       () => undefined,
