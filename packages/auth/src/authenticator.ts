@@ -3,6 +3,7 @@
  *
  * What is checked, in which order, and what a stranger can learn from the answers: `PlatformAuthenticator`.
  */
+import type { KeyObject } from 'node:crypto';
 import {
   type AuthenticatedAccount,
   type Authenticator,
@@ -32,7 +33,7 @@ export interface AuthenticatorDeps {
   /** Domains whose accounts may log in, prepared. */
   readonly domains: readonly string[];
   /** Same on every instance and over restarts, at least 32 random bytes: salts of unknown accounts come from it. */
-  readonly secret: Buffer;
+  readonly secret: KeyObject;
   /** Rounds told for unknown accounts: the ones with which accounts are made. */
   readonly iterations: number;
   /** Only certificates whose fingerprint stands in the account may log in, also where the account lists none. */
@@ -67,7 +68,7 @@ export class PlatformAuthenticator implements Authenticator {
   readonly #certificates = new WeakMap<TlsFacts, CertificateIdentity | 'unusable'>();
 
   constructor(deps: AuthenticatorDeps) {
-    if (deps.secret.length < 32) throw new RangeError('the authentication secret needs at least 32 bytes');
+    if (deps.secret.symmetricKeySize! < 32) throw new RangeError('the authentication secret needs at least 32 bytes');
     this.#deps = deps;
   }
 

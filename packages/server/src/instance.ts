@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createSecretKey } from 'node:crypto';
 import { join } from 'node:path';
 import { AuditFile, type AuditSink, Authorizer, PlatformAuthenticator, TlsContext } from '@xmpp-grid/auth';
 import {
@@ -20,6 +20,7 @@ import {
   Listener,
   NS,
   Router,
+  randomText,
   Sessions,
   StreamError,
   StreamMetrics,
@@ -41,7 +42,7 @@ const SWEEP_TOPICS = 2_000;
 /** Wires one instance: stores, who may come in, the Broker, delivery, the doors. Reads from the ground up. */
 export const startInstance: StartInstance = async (config, deps) => {
   const { root, log, registry } = deps;
-  const instanceId = randomBytes(9).toString('base64url');
+  const instanceId = randomText(9);
   const startedMs = Date.now();
 
   // Stores
@@ -59,7 +60,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     roles,
     profile: config.profile,
     domains: [config.domain],
-    secret: await clusterSecret(root),
+    secret: createSecretKey(await clusterSecret(root)),
     iterations: config.sasl.scramIterations,
     log,
     audit,
@@ -121,7 +122,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     metrics: brokerMetrics(registry),
     now: Date.now,
     isNotificationFor: (messageId, node, jid) => delivery.isNotificationFor(messageId, node, jid),
-    randomId: () => randomBytes(16).toString('hex'),
+    randomId: () => randomText(16, 'hex'),
   });
   router.addService(controllerService(config.domain, [{ jid: config.brokerDomain, name: 'XMPP-Grid Broker' }]));
   router.addService(broker);

@@ -11,6 +11,7 @@ export * from './negotiation/controller-door.ts';
 export * from './negotiation/sasl.ts';
 export * from './observe/log.ts';
 export * from './observe/metrics.ts';
+export * from './random.ts';
 export * from './routing/controller.ts';
 export * from './routing/disco.ts';
 export * from './routing/iq-router.ts';

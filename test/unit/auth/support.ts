@@ -1,4 +1,4 @@
-import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
+import { createHash, createHmac, createSecretKey, pbkdf2Sync } from 'node:crypto';
 import {
   type AccountStore,
   type AuditEvent,
@@ -83,7 +83,7 @@ export function makeGrid(profile: Profile, change: Partial<AuthenticatorDeps> = 
     roles: new Authorizer(),
     profile,
     domains: ['example.com'],
-    secret: Buffer.alloc(32, 7),
+    secret: createSecretKey(Buffer.alloc(32, 7)),
     iterations: 4096,
     log: silent,
     audit: { record: (event) => void events.push(event) },

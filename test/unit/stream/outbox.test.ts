@@ -21,7 +21,12 @@ async function tlsPair(): Promise<{ server: TLSSocket; client: TLSSocket }> {
   const listener = createTlsServer({ cert: server.certificate, key: server.key });
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
   const accepted = new Promise<TLSSocket>((resolve) => listener.once('secureConnection', resolve));
-  const client = connect({ port: (listener.address() as { port: number }).port, host: '127.0.0.1', servername: 'localhost', ca: ca.certificate });
+  const client = connect({
+    port: (listener.address() as { port: number }).port,
+    host: '127.0.0.1',
+    servername: 'localhost',
+    ca: ca.certificate,
+  });
   closing.push(() => {
     client.destroy();
     listener.close();

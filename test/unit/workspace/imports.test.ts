@@ -19,6 +19,7 @@ const FLOORS: Record<string, Record<string, number>> = {
     limits: 0,
     xml: 0,
     errors: 1,
+    'random.ts': 0,
     'jid.ts': 1,
     forms: 2,
     'rsm.ts': 2,

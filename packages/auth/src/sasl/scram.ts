@@ -2,10 +2,10 @@
  * SCRAM, the server's side: SCRAM-SHA-256 (RFC 7677) and SCRAM-SHA-1 (RFC 5802), each with and without channel
  * binding. This file is the messages and the arithmetic; who the user is and where keys come from is the caller's.
  */
-import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, type KeyObject, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import saslprep from '@mongodb-js/saslprep';
-import { SaslFailure } from '@xmpp-grid/stream';
+import { randomText, SaslFailure } from '@xmpp-grid/stream';
 
 const pbkdf2Async = promisify(pbkdf2);
 
@@ -86,13 +86,14 @@ function hmac(hash: ScramHash, key: Buffer, data: string): Buffer {
  *
  * @see RFC 5802 §5.1 ("unknown-user" need not be told), RFC 6120 §6.5.10
  */
-export function fakeScramKeys(secret: Buffer, hash: ScramHash, name: string, iterations: number): ScramKeys {
-  const derive = (what: string) => createHmac('sha256', secret).update(`${what}\0${hash}\0${name}`).digest();
+export function fakeScramKeys(secret: KeyObject | Buffer, hash: ScramHash, name: string, iterations: number): ScramKeys {
   const size = hashBytes(hash);
+  // Only the salt is ever told; the keys overlap, since nothing is made of them but the time that it takes.
+  const derived = createHmac('sha512', secret).update(`${hash}\0${name}`).digest();
   return {
-    salt: derive('salt').subarray(0, 16),
-    storedKey: derive('stored key').subarray(0, size),
-    serverKey: derive('server key').subarray(0, size),
+    salt: derived.subarray(0, 16),
+    storedKey: derived.subarray(16, 16 + size),
+    serverKey: derived.subarray(32, 32 + size),
     iterations,
   };
 }
@@ -253,7 +254,7 @@ export class ScramServer {
 
 /** Random part of a nonce: 18 bytes, 144 bits. */
 export function randomNonce(): string {
-  return randomBytes(18).toString('base64');
+  return randomText(18);
 }
 
 function decodeUtf8(data: Buffer): string {

@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { Element } from 'ltx';
 import { StanzaError } from '../errors/stanza-error.ts';
 import { StreamError } from '../errors/stream-error.ts';
 import type { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
+import { randomText } from '../random.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
 import type { XmlStream } from '../transport/xml-stream.ts';
 import type { AuthenticatedAccount } from './account.ts';
@@ -99,7 +99,7 @@ export class Sessions implements SessionOwner {
   bind(stream: XmlStream, who: AuthenticatedAccount, resource: string | undefined, lang: string | undefined): Session {
     const account = who.account.bare;
     const key = account.toString();
-    const jid = account.withResource(resource ?? randomBytes(12).toString('base64url'));
+    const jid = account.withResource(resource ?? randomText(12));
     let resources = this.#accounts.get(key);
     const displaced = resources?.get(jid.resource as string);
     if (displaced === undefined && resources !== undefined && resources.size >= who.limits.maxResources) {
@@ -110,7 +110,7 @@ export class Sessions implements SessionOwner {
     displaced?.end('displaced-by-new-session', new StreamError('conflict', { text: 'the resource was bound by a new stream' }));
     resources = this.#accounts.get(key) ?? new Map<string, Session>();
     this.#accounts.set(key, resources);
-    const session = new Session(randomBytes(9).toString('base64url'), jid, who, stream, this);
+    const session = new Session(randomText(9), jid, who, stream, this);
     session.defaultLang = lang;
     resources.set(jid.resource as string, session);
     this.#count++;
@@ -229,7 +229,7 @@ export class Sessions implements SessionOwner {
   }
 
   newResumeId(session: Session): string {
-    const id = randomBytes(16).toString('base64url');
+    const id = randomText(16);
     this.#byResumeId.set(id, session);
     return id;
   }

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Element } from 'ltx';
 import { StreamError } from '../errors/stream-error.ts';
 import type { Logger } from '../observe/log.ts';
+import { randomText } from '../random.ts';
 import { NS } from '../xml/ns.ts';
 import { escapeAttribute, serializeStanza } from '../xml/serialize.ts';
 import { type XmlEvent, XmlFault, type XmlLimits, XmlTokenizer } from '../xml/tokenizer.ts';
@@ -43,7 +43,7 @@ const READ_AHEAD_BYTES = 65_536;
 
 export class XmlStream {
   /** Names this connection in logs; the stream id on the wire is new with every header (§4.7.3). */
-  readonly connectionId = randomBytes(6).toString('hex');
+  readonly connectionId = randomText(6, 'hex');
   readonly outbox: Outbox;
   readonly remoteAddress: string;
   /** '' before TLS. */
@@ -145,7 +145,7 @@ export class XmlStream {
   /** Answers the peer's header (§4.7). Returns the stream id: unpredictable and never used twice (§4.7.3). */
   sendHeader(from: string, to: string | undefined, lang: string | undefined): string {
     this.#from = from;
-    const id = randomBytes(16).toString('base64url');
+    const id = randomText(16);
     const toAttr = to === undefined ? '' : ` to='${escapeAttribute(to)}'`;
     const header =
       `<?xml version='1.0'?><stream:stream from='${escapeAttribute(from)}'${toAttr} id='${id}' version='1.0'` +
