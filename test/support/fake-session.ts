@@ -54,11 +54,9 @@ export class FakeSession implements SessionPort {
   }
 
   /** What a resumed stream would send again. */
-  again(): string[] {
-    return this.#unacknowledged.flatMap((ref) => {
-      const again = this.#owner?.encodeAgain(this, ref);
-      return again ? [again.prefix.toString() + again.body.toString()] : [];
-    });
+  async again(): Promise<string[]> {
+    const all = await Promise.all(this.#unacknowledged.map((ref) => this.#owner?.encodeAgain(this, ref)));
+    return all.flatMap((again) => (again ? [again.prefix.toString() + again.body.toString()] : []));
   }
 
   /** Numbers of the entries of a topic, in the order received. */

@@ -222,8 +222,8 @@ export function describeTopicStore(name: string, open: (retention?: Partial<LogR
         expect(await read(2, 9, 1)).toEqual([3]);
         expect(await read(1, 9, 2 * payload('a').bytes.length)).toEqual([2, 3]);
         expect(await read(4, 9, 1)).toEqual([]);
-        expect(store.entry(NODE, made[1]!)).toEqual(made[1]);
-        expect(store.entry(NODE, { seq: 2, uid: made[2]!.uid })).toBeUndefined();
+        expect(await store.entry(NODE, made[1]!)).toEqual(made[1]);
+        expect(await store.entry(NODE, { seq: 2, uid: made[2]!.uid })).toBeUndefined();
       });
     });
 

@@ -296,7 +296,7 @@ describe('purge, XEP-0060 §8.5 (P-U42, P-F36)', () => {
     expect(await h.store.items('princely_musings', { max: 10 })).toMatchObject({ count: 0 });
     const head = (await h.store.record('princely_musings'))!.head;
     expect(head.seq).toBe(before + 1);
-    expect(h.store.entry('princely_musings', head)).toMatchObject({ kind: 'purged', notify: true });
+    expect(await h.store.entry('princely_musings', head)).toMatchObject({ kind: 'purged', notify: true });
   });
 
   it('§8.5.3.3: refuses a topic that keeps no items (P-E078)', async () => {

@@ -256,7 +256,11 @@ describe('retract, XEP-0060 §7.2 (P-U34, P-F13, P-F37)', () => {
     await h.must(HAMLET, 'set', createNode('r', { notify_retract: configured }));
     await h.must(HAMLET, 'set', publish(`<item id='i'>${ENTRY}</item>`, 'r'));
     await h.must(HAMLET, 'set', pubsub(`<retract node='r' ${attribute}><item id='i'/></retract>`));
-    expect(h.store.entry('r', (await h.store.record('r'))!.head)).toMatchObject({ kind: 'retracted', itemId: 'i', notify: want });
+    expect(await h.store.entry('r', (await h.store.record('r'))!.head)).toMatchObject({
+      kind: 'retracted',
+      itemId: 'i',
+      notify: want,
+    });
   });
 
   it('publish-only entities remove their own items alone (P-B03)', async () => {

@@ -218,24 +218,27 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     }
   }
 
-  encodeAgain(session: SessionPort, ref: EntryRef): { readonly prefix: Buffer; readonly body: Buffer } | undefined {
+  async encodeAgain(
+    session: SessionPort,
+    ref: EntryRef,
+  ): Promise<{ readonly prefix: Buffer; readonly body: Buffer } | undefined> {
     const receiver = this.#receivers.get(session);
     const cursor = receiver?.cursors.get(ref.topic);
     if (cursor) {
       const { feed, prefix } = cursor;
       const held = feed.ring.get(ref.seq);
       if (held?.entry.uid === ref.uid) return held.isSkipped || held.isLost ? undefined : { prefix, body: held.delayed };
-      const slot = this.#readAgain(feed.node, feed.record, ref);
+      const slot = await this.#readAgain(feed.node, feed.record, ref);
       return slot && { prefix, body: slot.delayed };
     }
     const ended = receiver?.ended.get(ref.topic);
     // Without either the session lost its right, or the subscription is over: nothing of it is sent again.
-    const slot = ended && this.#readAgain(ended.node, ended.record, ref);
+    const slot = ended && (await this.#readAgain(ended.node, ended.record, ref));
     return slot && { prefix: ended.prefix, body: slot.delayed };
   }
 
-  #readAgain(node: string, record: TopicRecord, ref: EntryRef): Slot | undefined {
-    const entry = this.#deps.topics.entry(node, ref);
+  async #readAgain(node: string, record: TopicRecord, ref: EntryRef): Promise<Slot | undefined> {
+    const entry = await this.#deps.topics.entry(node, ref);
     if (!entry) return undefined;
     const slot = new Slot(entry, record, this.#encoder);
     return slot.isSkipped || slot.isLost ? undefined : slot;

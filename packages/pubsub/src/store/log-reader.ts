@@ -29,8 +29,8 @@ export interface LogReader {
    * was trimmed past `after`, the page starts at `firstSeq`.
    */
   readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'>;
-  /** One entry, synchronously. Undefined when the log does not hold it, or holds another under this number. */
-  entry(node: string, id: EntryId): LogEntry | undefined;
+  /** One entry. Undefined when the log does not hold it, or holds another under this number. */
+  entry(node: string, id: EntryId): Promise<LogEntry | undefined>;
   /** Calls `bell` after entries became durable, in the order of each topic's log. Returns how to stop it. */
   onEntries(bell: (appended: Appended) => void): () => void;
 }

@@ -81,12 +81,18 @@ export class AckQueue {
     for (const [owner, topics] of newest) acknowledged(owner, [...topics.values()]);
   }
 
-  /** Empties the queue for sending again: the count goes on from the last `h` (delivery.md §6.2). */
-  takeAll(): { readonly what: EntryRef | Buffer; readonly owner: Redeliverable | undefined }[] {
+  /** Everything unacknowledged, oldest first. */
+  all(): { readonly what: EntryRef | Buffer; readonly owner: Redeliverable | undefined }[] {
     const all = [];
     for (let i = this.#first; i < this.#what.length; i++) {
       all.push({ what: this.#what[i] as EntryRef | Buffer, owner: this.#owners[i] });
     }
+    return all;
+  }
+
+  /** Empties the queue for sending again: the count goes on from the last `h` (delivery.md §6.2). */
+  takeAll(): { readonly what: EntryRef | Buffer; readonly owner: Redeliverable | undefined }[] {
+    const all = this.all();
     this.#what = [];
     this.#owners = [];
     this.#first = 0;

@@ -21,7 +21,7 @@ export interface Redeliverable {
   /** The client has taken everything up to these entries; one per topic, the newest. */
   acknowledged(session: SessionPort, refs: readonly EntryRef[]): void;
   /** Reads one entry again for a resumed session. Undefined: it was withdrawn or trimmed, skip it. */
-  encodeAgain(session: SessionPort, ref: EntryRef): { readonly prefix: Buffer; readonly body: Buffer } | undefined;
+  encodeAgain(session: SessionPort, ref: EntryRef): Promise<{ readonly prefix: Buffer; readonly body: Buffer } | undefined>;
 }
 
 /** A session that can be handed stanzas. Everything here is synchronous; nothing throws once the session has ended. */

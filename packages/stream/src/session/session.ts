@@ -99,6 +99,7 @@ export class Session implements SessionPort, StreamHandler {
 
   #handling: Promise<void> | undefined;
   #resumeTimer: NodeJS.Timeout | undefined;
+  #isResuming = false;
 
   constructor(id: string, jid: JID, who: AuthenticatedAccount, stream: XmlStream, owner: SessionOwner) {
     this.id = id;
@@ -503,29 +504,41 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   /** Moves onto a new stream: `<resumed/>`, then everything unacknowledged again, in order (XEP-0198 §5). */
-  resume(stream: XmlStream, who: AuthenticatedAccount, h: number): void {
+  async resume(stream: XmlStream, who: AuthenticatedAccount, h: number): Promise<boolean> {
     const acks = this.#acks as AckQueue;
-    if (this.#resumeTimer !== undefined) clearTimeout(this.#resumeTimer);
-    this.who = who;
-    acks.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
-    stream.send(
-      new Element('resumed', { xmlns: NS.streamManagement, h: String(this.#handled), previd: this.resumeId as string }),
-    );
-    this.#stream = stream;
-    stream.setHandler(this);
-    this.#isAsking = false;
-    for (const { what, owner } of acks.takeAll()) {
-      if (owner === undefined) {
-        acks.pushStanza(what as Buffer);
-        stream.outbox.push(what as Buffer);
-      } else {
-        const again = owner.encodeAgain(this, what as EntryRef);
+    if (this.#isResuming) return false; // the claim has one winner (delivery.md §6.2)
+    this.#isResuming = true;
+    try {
+      acks.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
+      // Entries are read again while nothing is sent; what is queued meanwhile comes behind them.
+      const encoded = await Promise.all(
+        acks.all().map(({ what, owner }) => (owner === undefined ? undefined : owner.encodeAgain(this, what as EntryRef))),
+      );
+      if (!this.#isAlive || stream.isOver) return false;
+      if (this.#resumeTimer !== undefined) clearTimeout(this.#resumeTimer);
+      this.who = who;
+      stream.send(
+        new Element('resumed', { xmlns: NS.streamManagement, h: String(this.#handled), previd: this.resumeId as string }),
+      );
+      this.#stream = stream;
+      stream.setHandler(this);
+      this.#isAsking = false;
+      for (const [i, { what, owner }] of acks.takeAll().entries()) {
+        if (owner === undefined) {
+          acks.pushStanza(what as Buffer);
+          stream.outbox.push(what as Buffer);
+          continue;
+        }
+        const again = encoded[i];
         if (again === undefined) continue; // withdrawn since: skipped and not counted
         acks.pushEntry(owner, what as EntryRef);
         stream.outbox.push2(again.prefix, again.body);
       }
+      if (acks.length > 0) this.#ask(Date.now());
+      return true;
+    } finally {
+      this.#isResuming = false;
     }
-    if (acks.length > 0) this.#ask(Date.now());
   }
 
   /** Answers one of this client's stanzas with an error, unless it is one that must not be answered. */

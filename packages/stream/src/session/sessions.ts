@@ -135,7 +135,7 @@ export class Sessions implements SessionOwner {
     await Promise.race([session.settled(), new Promise((resolve) => setTimeout(resolve, SETTLE_MS).unref())]);
     if (!session.isAlive || stream.isOver) return false;
     if (!session.canResumeAt(h)) throw tooHigh(h, session.sentCount);
-    session.resume(stream, who, h);
+    if (!(await session.resume(stream, who, h))) return false;
     this.#resumedTotal++;
     for (const observer of this.#observers) observer.resumed(session);
     return true;

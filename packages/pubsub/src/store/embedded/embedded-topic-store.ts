@@ -685,7 +685,7 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
     return { entries, firstSeq: numbers.firstSeq, head: headOf(numbers) };
   }
 
-  entry(node: string, id: EntryId): LogEntry | undefined {
+  async entry(node: string, id: EntryId): Promise<LogEntry | undefined> {
     const numbers = this.#numbers(node);
     const entry = numbers && this.#entry(numbers, id.seq);
     return entry?.uid === id.uid ? entry : undefined;
