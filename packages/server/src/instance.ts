@@ -36,6 +36,8 @@ import { topicDefaults, topicLimits } from './topic-settings.ts';
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
 const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
 
+/** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
+const QUIESCE_MS = 2_000;
 /** Topics looked at in one second: 100,000 take under a minute. */
 const SWEEP_TOPICS = 2_000;
 
@@ -189,6 +191,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     clearInterval(sweeper);
     listener.close();
     door.endNegotiations();
+    await sessions.quiesce(Math.min(QUIESCE_MS, graceMs / 2));
     sessions.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
     await listener.idle(graceMs);
     sessions.close();

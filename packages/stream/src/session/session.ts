@@ -52,6 +52,8 @@ export interface SessionOwner {
   readonly domain: string;
   readonly resumeTimeoutMs: number;
   readonly log: Logger;
+  /** No more entries go out: what was sent waits for its acknowledgement, the rest for the next login. */
+  readonly isDraining: boolean;
   started(session: Session): void;
   presenceChanged(session: Session, before: PresenceState, stanza: Element): void;
   writable(session: Session): void;
@@ -152,6 +154,7 @@ export class Session implements SessionPort, StreamHandler {
       stream === undefined ||
       stream.isClosing ||
       stream.outbox.bytes >= HIGH_WATER_BYTES ||
+      this.#owner.isDraining ||
       (this.#acks !== undefined && this.#acks.length >= MAX_UNACKNOWLEDGED)
     ) {
       this.#wasBlocked = true;
@@ -243,6 +246,17 @@ export class Session implements SessionPort, StreamHandler {
         `<iq type='get' from='${domain}' to='${escapeAttribute(this.jid.toString())}' id='${this.#pingId}'><ping xmlns='${NS.ping}'/></iq>`,
       ),
     );
+  }
+
+  /** Entries that were sent to a connected client and not acknowledged. */
+  get awaitsAcknowledgement(): boolean {
+    if (!this.isConnected) return false;
+    return this.#acks === undefined ? this.#sincePing !== undefined || this.#behindPing !== undefined : this.#acks.length > 0;
+  }
+
+  /** Asks now for the acknowledgement of everything sent, whatever the pace (drain). */
+  askNow(): void {
+    if (this.awaitsAcknowledgement && !this.#isAsking) this.#ask(Date.now());
   }
 
   /**

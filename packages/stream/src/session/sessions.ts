@@ -37,6 +37,7 @@ export class Sessions implements SessionOwner {
   readonly log: Logger;
   readonly resumeTimeoutMs: number;
   sink!: StanzaSink;
+  isDraining = false;
   readonly #idleMs: number;
   readonly #answerMs: number;
   readonly #accounts = new Map<string, Map<string, Session>>();
@@ -146,6 +147,24 @@ export class Sessions implements SessionOwner {
     const sessions = this.ofAccount(account);
     for (const session of sessions) session.end(why, error, true);
     return sessions.length;
+  }
+
+  /**
+   * Sends no more entries and waits until those that were sent are acknowledged, `maxMs` at most: after an orderly stop
+   * nothing is repeated to clients that answer (delivery.md §5.4).
+   */
+  async quiesce(maxMs: number): Promise<void> {
+    this.isDraining = true;
+    const until = Date.now() + maxMs;
+    for (;;) {
+      let isWaiting = false;
+      for (const session of this.all()) {
+        session.askNow();
+        isWaiting ||= session.awaitsAcknowledgement;
+      }
+      if (!isWaiting || Date.now() >= until) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   /** Ends every session. */
