@@ -21,6 +21,8 @@ export default defineConfig({
     projects: [
       project('unit', { testTimeout: 30_000 }),
       project('protocol', { testTimeout: 20_000, hookTimeout: 30_000 }),
+      // Several stores or instances on one Redis.
+      project('cluster', { testTimeout: 30_000, hookTimeout: 30_000 }),
       // What starts processes and loads the machine runs after the rest, so that it does not starve it.
       project('interop', { testTimeout: 60_000, hookTimeout: 120_000, sequence: { groupOrder: 1 } }),
       project('fault', { testTimeout: 120_000, hookTimeout: 60_000, sequence: { groupOrder: 2 } }),
