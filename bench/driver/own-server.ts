@@ -52,7 +52,13 @@ export async function startOwnServer(needs: ServerNeeds, say: (text: string) => 
       ...(needs.credential === 'certificate' ? { clientCa: file('authority.pem', authority.cert) } : {}),
     },
     sasl: { scramIterations: 4096 }, // the server stores derived keys: iterations cost the clients alone
-    limits: { maxConnections: 1_000_000, maxConnectionsPerAddress: 1_000_000, maxResources: 1_000 },
+    limits: {
+      maxConnections: 1_000_000,
+      maxConnectionsPerAddress: 1_000_000,
+      connectionsPerSecondPerAddress: 1_000_000,
+      connectionBurstPerAddress: 1_000_000,
+      maxResources: 1_000,
+    },
   };
   const configFile = file('config.yaml', JSON.stringify(config, undefined, 2)); // JSON is YAML
 

@@ -17,8 +17,10 @@ import {
   type Element,
   EmbeddedOfflineMessages,
   JID,
+  KeyedRateLimit,
   Listener,
   NS,
+  RateLimitMetrics,
   Router,
   randomText,
   Sessions,
@@ -142,7 +144,12 @@ export const startInstance: StartInstance = async (config, deps) => {
 
   // The doors
   const tls = new TlsContext(deps.tls);
+  const rates = new RateLimitMetrics(registry);
+  const { connectionsPerSecondPerAddress: perSecond, connectionBurstPerAddress: burst, bytesPerSecond } = config.limits;
+  const bandwidth = { perSecond: bytesPerSecond, burst: 2 * Math.max(bytesPerSecond, config.limits.maxStanzaBytes) };
+  rates.configured('bandwidth', bandwidth);
   const listener = new Listener({
+    connectionRate: new KeyedRateLimit('connections', { perSecond, burst }, rates),
     tls: { options: () => ({ ...tls.options(), minVersion: config.tls.minVersion }) },
     handshakeTimeoutMs: config.limits.handshakeTimeoutMs,
     maxConnections: config.limits.maxConnections,
@@ -165,6 +172,8 @@ export const startInstance: StartInstance = async (config, deps) => {
       maxNameBytes: 256,
     },
     isOpaque,
+    bandwidth,
+    rateMetrics: rates,
     idleSeconds: Math.ceil(config.ping.intervalMs / 1_000),
     saslRetries: config.sasl.maxAttempts,
     negotiationTimeoutMs: config.limits.authTimeoutMs,

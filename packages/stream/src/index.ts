@@ -6,6 +6,7 @@ export * from './errors/stanza-error.ts';
 export * from './errors/stream-error.ts';
 export * from './forms/data-form.ts';
 export * from './jid.ts';
+export * from './limits/rate-limit.ts';
 export * from './negotiation/authenticator.ts';
 export * from './negotiation/controller-door.ts';
 export * from './negotiation/sasl.ts';

@@ -2,6 +2,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Element } from 'ltx';
 import { StreamError } from '../errors/stream-error.ts';
+import type { Rate, RateLimitMetrics } from '../limits/rate-limit.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
@@ -27,6 +28,8 @@ export interface DoorOptions {
   /** XML limits before login; after it the role's stanza sizes replace the two byte limits. */
   readonly preAuthLimits: XmlLimits;
   readonly isOpaque: (parent: Element) => boolean;
+  readonly bandwidth?: Rate | undefined;
+  readonly rateMetrics?: RateLimitMetrics | undefined;
   readonly idleSeconds: number;
   readonly saslRetries: number;
   readonly negotiationTimeoutMs: number;
@@ -74,7 +77,13 @@ export class ControllerDoor {
 
   #open(socket: Socket, tls: TlsFacts | undefined): void {
     const { domain, preAuthLimits, isOpaque, log } = this.#options;
-    const stream = new XmlStream(socket, domain, { limits: preAuthLimits, isOpaque, log });
+    const stream = new XmlStream(socket, domain, {
+      limits: preAuthLimits,
+      isOpaque,
+      log,
+      bandwidth: this.#options.bandwidth,
+      rateMetrics: this.#options.rateMetrics,
+    });
     this.#negotiating.add(stream);
     new ClientNegotiation(
       stream,

@@ -79,7 +79,7 @@ export class StreamMetrics {
     this.#closed.inc({ reason });
   }
 
-  rejected(reason: 'limit' | 'tls'): void {
+  rejected(reason: 'limit' | 'rate' | 'tls'): void {
     this.#rejected.inc({ reason });
   }
 

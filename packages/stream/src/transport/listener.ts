@@ -1,5 +1,6 @@
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls';
+import type { KeyedRateLimit } from '../limits/rate-limit.ts';
 import type { Logger } from '../observe/log.ts';
 
 /**
@@ -20,7 +21,9 @@ export interface ListenerOptions {
   /** Most connections at once from one address (RFC 6120 §13.12). */
   readonly maxConnectionsPerAddress: number;
   readonly log: Logger;
-  rejected?(why: 'limit' | 'tls'): void;
+  /** New connections from one address over time (RFC 6120 §13.12). */
+  readonly connectionRate?: KeyedRateLimit;
+  rejected?(why: 'limit' | 'rate' | 'tls'): void;
 }
 
 /** What happens to a connection: exactly one of the two is called for each handshake. */
@@ -80,6 +83,12 @@ export class Listener {
 
   #admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
+    if (this.#options.connectionRate?.allows(address, Date.now()) === false) {
+      this.#options.rejected?.('rate');
+      this.#options.log.debug({ remote: address }, 'connection refused: this address connects too often');
+      socket.destroy();
+      return false;
+    }
     const fromHere = this.#perAddress.get(address) ?? 0;
     if (this.#sockets.size >= this.#options.maxConnections || fromHere >= this.#options.maxConnectionsPerAddress) {
       this.#options.rejected?.('limit');

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Element } from 'ltx';
 import { StreamError } from '../errors/stream-error.ts';
+import { arrive, type Rate, type RateLimitMetrics } from '../limits/rate-limit.ts';
 import type { Logger } from '../observe/log.ts';
 import { randomText } from '../random.ts';
 import { NS } from '../xml/ns.ts';
@@ -34,6 +35,9 @@ export interface XmlStreamOptions {
   readonly limits: XmlLimits;
   readonly isOpaque: (parent: Element) => boolean;
   readonly log: Logger;
+  /** Bytes that one peer may send; beyond it the stream is read more slowly (RFC 6120 §13.12). */
+  readonly bandwidth?: Rate | undefined;
+  readonly rateMetrics?: RateLimitMetrics | undefined;
   /** How long after our closing tag we wait for the peer's (§4.4), ms. */
   readonly closeTimeoutMs?: number;
 }
@@ -64,11 +68,16 @@ export class XmlStream {
   /** Default domain and namespace for a header that we must send before an early error. */
   #from: string;
   lastReceivedMs = Date.now();
+  readonly #bandwidth: Rate | undefined;
+  readonly #rateMetrics: RateLimitMetrics | undefined;
+  #tat = 0;
+  #isShaped = false;
 
   readonly #onData = (chunk: Buffer): void => {
     this.lastReceivedMs = Date.now();
     if (this.#isOver || this.#receivedClose) return;
     this.#tokenizer.feed(chunk);
+    if (this.#bandwidth !== undefined) this.#shape(this.#bandwidth, chunk.length);
     if (this.#isBusy) {
       if (this.#tokenizer.pendingBytes > READ_AHEAD_BYTES) this.#socket.pause();
       return;
@@ -87,6 +96,8 @@ export class XmlStream {
     this.#from = domain;
     this.#log = options.log;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 5_000;
+    this.#bandwidth = options.bandwidth;
+    this.#rateMetrics = options.rateMetrics;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#tokenizer = new XmlTokenizer(options.limits, options.isOpaque);
     this.outbox = new Outbox(socket, () => {
@@ -219,7 +230,24 @@ export class XmlStream {
         });
       }
     }
-    if (!this.#isBusy && this.#isReading && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
+    if (!this.#isBusy && this.#isReading && !this.#isShaped && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
+  }
+
+  /** Stops reading for as long as the peer is ahead of its rate. What was read is handled as ever. */
+  #shape(rate: Rate, bytes: number): void {
+    const { tat, earlyMs } = arrive(rate, this.#tat, this.lastReceivedMs, bytes);
+    this.#tat = tat;
+    this.#rateMetrics?.checked('bandwidth');
+    if (earlyMs === 0 || this.#isShaped) return;
+    this.#rateMetrics?.rejected('bandwidth', 'delay');
+    this.#rateMetrics?.delayed('bandwidth', earlyMs / 1_000);
+    this.#isShaped = true;
+    this.lastReceivedMs += earlyMs; // until then the silence is of our making
+    this.#socket.pause();
+    setTimeout(() => {
+      this.#isShaped = false;
+      if (!this.#isOver) this.#pump();
+    }, earlyMs).unref();
   }
 
   readonly #resume = (): void => {
