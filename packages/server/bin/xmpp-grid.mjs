@@ -4,7 +4,7 @@
  * Node's own modules only, and nothing newer than Node 18 understands: this file runs before anything is installed or built.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -46,6 +46,12 @@ if (major < NEEDED_MAJOR) {
 } else if (!existsSync(program)) {
   fail('the program is not built yet; run `npm run build`', 1);
 } else {
+  // A bug must end the process, and end it now: tearing down in order would wait for the store's threads, which may never
+  // return, and nobody would start a new one. What was acknowledged is on disk.
+  process.on('uncaughtException', (error) => {
+    writeSync(2, `xmpp-grid: a bug ended this process; start it again, nothing acknowledged is lost: ${error?.stack ?? error}\n`);
+    process.kill(process.pid, 'SIGKILL');
+  });
   const { main } = await import(pathToFileURL(program).href);
   process.exitCode = await main(process.argv.slice(2));
 }
