@@ -6,12 +6,14 @@ import type { Logger } from '../observe/log.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
 import type { OversizeEvent, StreamHandler, XmlStream } from '../transport/xml-stream.ts';
 import { NS } from '../xml/ns.ts';
-import { escapeAttribute, serializeStanza } from '../xml/serialize.ts';
+import { serializeStanza } from '../xml/serialize.ts';
 import type { AuthenticatedAccount } from './account.ts';
-import { AckQueue } from './ack-queue.ts';
+import type { AckQueue } from './ack-queue.ts';
+import { Acknowledgements, MAX_UNACKNOWLEDGED } from './acknowledgements.ts';
 import { errorReply } from './answer.ts';
 import type { EntryRef, Redeliverable, SessionPort } from './ports.ts';
 import { decidePresence, type PresenceState } from './presence.ts';
+import { failed, parseCount } from './stream-management.ts';
 
 /**
  * A bound resource: stanza rules of RFC 6120 §8.1, stream management (XEP-0198), pings, and the outbox's
@@ -23,22 +25,6 @@ const HIGH_WATER_BYTES = 262_144;
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
 /** Bytes of other stanzas on top of that at which the stream ends. */
 const MAX_DIRECT_BYTES = 1_048_576;
-/** Most unacknowledged stanzas (delivery.md §6.1). */
-const MAX_UNACKNOWLEDGED = 1_000;
-/** We ask for an acknowledgement at most once a second or per this many stanzas. */
-const ASK_EVERY_STANZAS = 64;
-const ASK_EVERY_MS = 1_000;
-/** An `<r/>` unanswered for this long ends the stream. */
-const ASK_TIMEOUT_MS = 60_000;
-
-const REQUEST_ACK = Buffer.from(`<r xmlns='${NS.streamManagement}'/>`);
-
-/** The newest entry of one topic that a ping is to acknowledge. */
-interface Pending {
-  owner: Redeliverable;
-  ref: EntryRef;
-}
-
 /** Handles the stanzas of all sessions; the router fills it. */
 export interface StanzaSink {
   stanza(stanza: Element, session: Session): void | Promise<void>;
@@ -84,20 +70,9 @@ export class Session implements SessionPort, StreamHandler {
   #hasStarted = false;
   #wasBlocked = false;
 
-  // XEP-0198; undefined until enabled.
-  #acks: AckQueue | undefined;
-  /** Stanzas of the client that were answered, stored or handed on. */
+  readonly #acks: Acknowledgements;
+  /** Stanzas of the client that were answered, stored or handed on (XEP-0198 §4). */
   #handled = 0;
-  #sinceAsked = 0;
-  #askedAtMs = 0;
-  #isAsking = false;
-
-  // Without XEP-0198: what a ping sent behind the events acknowledges (delivery.md §5.2).
-  // Maps exist only while they hold something: most of 100,000 sessions are idle.
-  #behindPing: Map<string, Pending> | undefined;
-  #sincePing: Map<string, Pending> | undefined;
-  #pingId: string | undefined;
-  #pings = 0;
 
   #handling: Promise<void> | undefined;
   #resumeTimer: NodeJS.Timeout | undefined;
@@ -109,6 +84,19 @@ export class Session implements SessionPort, StreamHandler {
     this.who = who;
     this.#stream = stream;
     this.#owner = owner;
+    this.#acks = new Acknowledgements({
+      write: (bytes) => this.#write(bytes),
+      taken: (of, refs) => of.acknowledged(this, refs),
+      wantsTick: () => owner.wantsAckRequest(this),
+      pingFrom: owner.domain,
+      pingTo: jid.toString(),
+    });
+  }
+
+  #write(bytes: Buffer): boolean {
+    if (this.#stream === undefined || this.#stream.isClosing) return false;
+    this.#stream.outbox.push(bytes);
+    return true;
   }
 
   get role(): string {
@@ -141,11 +129,11 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   get unacknowledged(): number {
-    return this.#acks?.length ?? 0;
+    return this.#acks.queue?.length ?? 0;
   }
 
   get hasStreamManagement(): boolean {
-    return this.#acks !== undefined;
+    return this.#acks.queue !== undefined;
   }
 
   get isWritable(): boolean {
@@ -155,7 +143,7 @@ export class Session implements SessionPort, StreamHandler {
       stream.isClosing ||
       stream.outbox.bytes >= HIGH_WATER_BYTES ||
       this.#owner.isDraining ||
-      (this.#acks !== undefined && this.#acks.length >= MAX_UNACKNOWLEDGED)
+      this.#acks.isFull
     ) {
       this.#wasBlocked = true;
       return false;
@@ -167,31 +155,19 @@ export class Session implements SessionPort, StreamHandler {
     const stream = this.#stream;
     if (stream === undefined) return; // not writable: nobody was to send
     stream.outbox.push2(prefix, body);
-    if (this.#acks !== undefined) {
-      this.#acks.pushEntry(owner, ref);
-    } else {
-      this.#sincePing ??= new Map();
-      const pending = this.#sincePing.get(ref.topic);
-      if (pending === undefined) this.#sincePing.set(ref.topic, { owner, ref });
-      else {
-        pending.owner = owner;
-        pending.ref = ref;
-      }
-    }
-    this.#sinceAsked++;
-    this.#maybeAsk();
+    this.#acks.entrySent(owner, ref);
   }
 
   sendStanza(stanza: Element | Buffer): void {
     if (!this.#isAlive) return;
     const bytes = Buffer.isBuffer(stanza) ? stanza : serializeStanza(stanza);
-    const acks = this.#acks;
-    if (acks !== undefined) {
-      if (acks.length >= 2 * MAX_UNACKNOWLEDGED || acks.stanzaBytes + bytes.length > MAX_DIRECT_BYTES) {
+    const { queue } = this.#acks;
+    if (queue !== undefined) {
+      if (queue.length >= 2 * MAX_UNACKNOWLEDGED || queue.stanzaBytes + bytes.length > MAX_DIRECT_BYTES) {
         this.#endSlow();
         return;
       }
-      acks.pushStanza(bytes);
+      queue.pushStanza(bytes);
     }
     const stream = this.#stream;
     if (stream === undefined || stream.isClosing) return; // kept for the resumption, or too late
@@ -200,10 +176,7 @@ export class Session implements SessionPort, StreamHandler {
       return;
     }
     stream.outbox.push(bytes);
-    if (acks !== undefined) {
-      this.#sinceAsked++;
-      this.#maybeAsk();
-    }
+    this.#acks.stanzaSent();
   }
 
   #endSlow(): void {
@@ -213,50 +186,14 @@ export class Session implements SessionPort, StreamHandler {
     );
   }
 
-  /** Asks for an acknowledgement now when the pace allows it, else leaves it to the owner's tick. */
-  #maybeAsk(): void {
-    if (this.#isAsking) return;
-    const now = Date.now();
-    if (now - this.#askedAtMs >= ASK_EVERY_MS || (this.#acks !== undefined && this.#sinceAsked >= ASK_EVERY_STANZAS))
-      this.#ask(now);
-    else this.#owner.wantsAckRequest(this);
-  }
-
-  #ask(now: number): void {
-    const stream = this.#stream;
-    if (stream === undefined || stream.isClosing) return;
-    this.#isAsking = true;
-    this.#askedAtMs = now;
-    this.#sinceAsked = 0;
-    if (this.#acks !== undefined) {
-      stream.outbox.push(REQUEST_ACK);
-    } else {
-      this.#behindPing = this.#sincePing;
-      this.#sincePing = undefined;
-      this.#sendPing(stream);
-    }
-  }
-
-  /** Written out, not built: with many consumers that have no XEP-0198 these are most of what we send (bench/ scenario `fanout`). */
-  #sendPing(stream: XmlStream): void {
-    this.#pingId = `ping-${++this.#pings}`;
-    const { domain } = this.#owner;
-    stream.sendBytes(
-      Buffer.from(
-        `<iq type='get' from='${domain}' to='${escapeAttribute(this.jid.toString())}' id='${this.#pingId}'><ping xmlns='${NS.ping}'/></iq>`,
-      ),
-    );
-  }
-
   /** Entries that were sent to a connected client and not acknowledged. */
   get awaitsAcknowledgement(): boolean {
-    if (!this.isConnected) return false;
-    return this.#acks === undefined ? this.#sincePing !== undefined || this.#behindPing !== undefined : this.#acks.length > 0;
+    return this.isConnected && this.#acks.isWaiting;
   }
 
   /** Asks now for the acknowledgement of everything sent, whatever the pace (drain). */
   askNow(): void {
-    if (this.awaitsAcknowledgement && !this.#isAsking) this.#ask(Date.now());
+    if (this.isConnected) this.#acks.askNow();
   }
 
   /**
@@ -265,17 +202,9 @@ export class Session implements SessionPort, StreamHandler {
    */
   tick(now: number): boolean {
     if (this.#stream === undefined) return false;
-    if (this.#isAsking) {
-      if (this.#acks !== undefined && now - this.#askedAtMs > ASK_TIMEOUT_MS) {
-        this.#loseStream('idle-timeout', new StreamError('connection-timeout', { text: 'no acknowledgement came' }));
-        return false;
-      }
-      return true;
-    }
-    if (this.#sinceAsked === 0) return false;
-    if (now - this.#askedAtMs < ASK_EVERY_MS) return true;
-    this.#ask(now);
-    return true;
+    const wish = this.#acks.tick(now);
+    if (wish === 'overdue') this.#loseStream('idle-timeout', Acknowledgements.overdue());
+    return wish === 'again';
   }
 
   /** Looks for a peer that is gone: pings when nothing came for `idleMs`, ends the stream when nothing came `answerMs` later. */
@@ -292,9 +221,7 @@ export class Session implements SessionPort, StreamHandler {
     if (silentMs > idleMs + answerMs) {
       this.#loseStream('idle-timeout', new StreamError('connection-timeout', { text: 'nothing was received' }));
     } else if (silentMs > idleMs) {
-      if (this.#acks !== undefined) {
-        if (!this.#isAsking) this.#ask(now);
-      } else if (this.#pingId === undefined) this.#sendPing(stream);
+      this.#acks.probe();
     }
   }
 
@@ -311,7 +238,7 @@ export class Session implements SessionPort, StreamHandler {
     if (ns !== NS.client || (name !== 'iq' && name !== 'message' && name !== 'presence')) {
       throw new StreamError('unsupported-stanza-type', { text: `<${name}/> is not a stanza` }); // §4.9.3.24
     }
-    if (this.#isPong(element)) {
+    if (name === 'iq' && this.#acks.pong(element.attrs)) {
       this.#countHandled();
       return;
     }
@@ -334,23 +261,7 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   #countHandled(): void {
-    if (this.#acks !== undefined) this.#handled = (this.#handled + 1) >>> 0;
-  }
-
-  #isPong(element: Element): boolean {
-    if (this.#pingId === undefined || element.name !== 'iq') return false;
-    const { type, id, to } = element.attrs as Record<string, string | undefined>;
-    if (id !== this.#pingId || (type !== 'result' && type !== 'error')) return false;
-    if (to !== undefined && to !== this.#owner.domain) return false;
-    this.#pingId = undefined;
-    const acknowledged = this.#behindPing;
-    if (acknowledged !== undefined) {
-      this.#behindPing = undefined;
-      for (const { owner, ref } of acknowledged.values()) owner.acknowledged(this, [ref]);
-    }
-    this.#isAsking = false;
-    if (this.#sinceAsked > 0) this.#owner.wantsAckRequest(this);
-    return true;
+    if (this.#acks.queue !== undefined) this.#handled = (this.#handled + 1) >>> 0;
   }
 
   #managementElement(element: Element): void {
@@ -365,15 +276,12 @@ export class Session implements SessionPort, StreamHandler {
         return;
       case 'enable': {
         // XEP-0198 §3: at most one attempt; a second one may end the stream, we only refuse it (example 6).
-        if (this.#acks !== undefined) {
+        if (this.#acks.queue !== undefined) {
           stream.send(failed('unexpected-request'));
           return;
         }
-        this.#acks = new AckQueue();
+        this.#acks.enable();
         this.#handled = 0;
-        this.#behindPing = undefined;
-        this.#sincePing = undefined;
-        this.#isAsking = false;
         const wantsResume = element.attrs.resume === 'true' || element.attrs.resume === '1';
         const enabled = new Element('enabled', { xmlns: NS.streamManagement });
         if (wantsResume) {
@@ -395,17 +303,13 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   #acknowledge(text: string | undefined): void {
-    const acks = this.#acks;
-    if (acks === undefined) {
+    if (this.#acks.queue === undefined) {
       this.#stream?.send(failed('unexpected-request'));
       return;
     }
     const h = parseCount(text);
     if (h === undefined) throw new StreamError('invalid-xml', { text: 'h must be an unsigned integer' });
-    if (!acks.canAcknowledge(h)) throw tooHigh(h, acks.sent); // §6
-    acks.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
-    this.#isAsking = false;
-    if (this.#sinceAsked > 0) this.#owner.wantsAckRequest(this);
+    this.#acks.acknowledge(h);
     this.#checkWritable();
   }
 
@@ -417,9 +321,9 @@ export class Session implements SessionPort, StreamHandler {
     if (!this.#wasBlocked) return;
     const stream = this.#stream;
     if (stream === undefined || stream.outbox.bytes > LOW_WATER_BYTES) return;
-    if (this.#acks !== undefined && this.#acks.length > MAX_UNACKNOWLEDGED / 2) {
+    if ((this.#acks.queue?.length ?? 0) > MAX_UNACKNOWLEDGED / 2) {
       // Nothing more will be sent that could be asked about: ask now, or the session stays blocked.
-      if (!this.#isAsking) this.#ask(Date.now());
+      this.#acks.askNow();
       return;
     }
     this.#wasBlocked = false;
@@ -456,14 +360,17 @@ export class Session implements SessionPort, StreamHandler {
   ended(reason: CloseReason, wasClean: boolean): void {
     this.#stream = undefined;
     if (!this.#isAlive) return;
-    this.#isAsking = false;
-    this.#pingId = undefined;
+    this.#acks.streamEnded();
     // XEP-0198 §7: only a stream that was not closed cleanly is kept.
     const canResume = this.resumeId !== undefined && (reason === 'connection-lost' || reason === 'idle-timeout');
     if (!canResume || (wasClean && reason !== 'idle-timeout')) {
       this.#over(reason);
       return;
     }
+    this.#hibernate(reason);
+  }
+
+  #hibernate(reason: CloseReason): void {
     this.#resumeTimer = setTimeout(() => this.#over(reason), this.#owner.resumeTimeoutMs);
     this.#resumeTimer.unref();
     this.#owner.hibernated(this);
@@ -502,31 +409,33 @@ export class Session implements SessionPort, StreamHandler {
 
   /** Whether the peer's `h` fits what this session sent. */
   canResumeAt(h: number): boolean {
-    return this.#acks?.canAcknowledge(h) ?? false;
+    return this.#acks.queue?.canAcknowledge(h) ?? false;
   }
 
   get sentCount(): number {
-    return this.#acks?.sent ?? 0;
+    return this.#acks.queue?.sent ?? 0;
   }
 
   /** The old stream, if it still stands, ends with a conflict before the new one takes over. */
   leaveStream(): void {
     const stream = this.#stream;
+    if (stream === undefined) return;
     this.#stream = undefined;
-    stream?.setHandler(ABANDONED); // its end is not the session's
-    stream?.close('resumed-elsewhere', new StreamError('conflict', { text: 'this session was resumed on another stream' }));
+    this.#hibernate('resumed-elsewhere'); // should the new stream break before it takes over
+    stream.setHandler(ABANDONED); // its end is not the session's
+    stream.close('resumed-elsewhere', new StreamError('conflict', { text: 'this session was resumed on another stream' }));
   }
 
   /** Moves onto a new stream: `<resumed/>`, then everything unacknowledged again, in order (XEP-0198 §5). */
   async resume(stream: XmlStream, who: AuthenticatedAccount, h: number): Promise<boolean> {
-    const acks = this.#acks as AckQueue;
+    const queue = this.#acks.queue as AckQueue;
     if (this.#isResuming) return false; // the claim has one winner (delivery.md §6.2)
     this.#isResuming = true;
     try {
-      acks.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
+      queue.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
       // Entries are read again while nothing is sent; what is queued meanwhile comes behind them.
       const encoded = await Promise.all(
-        acks.all().map(({ what, owner }) => (owner === undefined ? undefined : owner.encodeAgain(this, what as EntryRef))),
+        queue.all().map(({ what, owner }) => (owner === undefined ? undefined : owner.encodeAgain(this, what as EntryRef))),
       );
       if (!this.#isAlive || stream.isOver) return false;
       if (this.#resumeTimer !== undefined) clearTimeout(this.#resumeTimer);
@@ -536,19 +445,19 @@ export class Session implements SessionPort, StreamHandler {
       );
       this.#stream = stream;
       stream.setHandler(this);
-      this.#isAsking = false;
-      for (const [i, { what, owner }] of acks.takeAll().entries()) {
+      this.#acks.streamEnded(); // whatever was asked on the old stream
+      for (const [i, { what, owner }] of queue.takeAll().entries()) {
         if (owner === undefined) {
-          acks.pushStanza(what as Buffer);
+          queue.pushStanza(what as Buffer);
           stream.outbox.push(what as Buffer);
           continue;
         }
         const again = encoded[i];
         if (again === undefined) continue; // withdrawn since: skipped and not counted
-        acks.pushEntry(owner, what as EntryRef);
+        queue.pushEntry(owner, what as EntryRef);
         stream.outbox.push2(again.prefix, again.body);
       }
-      if (acks.length > 0) this.#ask(Date.now());
+      this.#acks.askNow();
       return true;
     } finally {
       this.#isResuming = false;
@@ -570,24 +479,3 @@ const ABANDONED: StreamHandler = {
   drained: () => undefined,
   ended: () => undefined,
 };
-
-export function failed(condition: string, h?: number): Element {
-  const element = new Element('failed', { xmlns: NS.streamManagement });
-  if (h !== undefined) element.attrs.h = String(h);
-  element.c(condition, { xmlns: NS.stanzaErrors });
-  return element;
-}
-
-export function tooHigh(h: number, sent: number): StreamError {
-  return new StreamError('undefined-condition', {
-    text: `You acknowledged ${h} stanzas, but only ${sent} were sent so far.`,
-    child: new Element('handled-count-too-high', { xmlns: NS.streamManagement, h: String(h), 'send-count': String(sent) }),
-  });
-}
-
-/** An unsigned 32-bit count in decimal, as XEP-0198's `h`. */
-export function parseCount(text: string | undefined): number | undefined {
-  if (text === undefined || !/^[0-9]{1,10}$/.test(text)) return undefined;
-  const value = Number(text);
-  return value <= 0xffff_ffff ? value : undefined;
-}

@@ -9,7 +9,8 @@ import type { XmlStream } from '../transport/xml-stream.ts';
 import type { AuthenticatedAccount } from './account.ts';
 import type { SessionObserver } from './ports.ts';
 import type { PresenceState } from './presence.ts';
-import { parseCount, Session, type SessionOwner, type StanzaSink, tooHigh } from './session.ts';
+import { Session, type SessionOwner, type StanzaSink } from './session.ts';
+import { parseCount, tooHigh } from './stream-management.ts';
 
 /**
  * The bound sessions of this instance: by account, resource and SM-ID. The only writer of this table;
