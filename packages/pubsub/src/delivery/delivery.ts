@@ -352,7 +352,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   async #startFollowing(node: string, heard: Appended[]): Promise<Feed | undefined> {
-    const record = await this.#deps.topics.record(node);
+    const record = await this.#deps.topics.follow(node);
     if (!record) return undefined;
     const feed = new Feed(record, record.head, this.#context);
     this.#feeds.set(node, feed);
@@ -505,6 +505,10 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     this.#feeds.delete(feed.node);
     this.#moved.delete(feed);
     this.#context.rings.dropped(feed.ring);
+    this.#deps.topics.unfollow(feed.node).catch((error: unknown) => {
+      // Its bells are heard in vain until the connection to the store is a new one.
+      this.#deps.log.warn({ err: error, node: feed.node }, 'could not stop following a topic');
+    });
   }
 }
 

@@ -19,7 +19,8 @@ export interface Appended {
 }
 
 /**
- * Reads topics' logs. Only durable entries are ever seen here, so that nothing is delivered that a crash takes back.
+ * Reads topics' logs. Only durable entries are ever seen here, so that nothing is delivered that a crash takes back; the
+ * adapter over Redis says what it can promise of that.
  * A deleted topic keeps its log while its tombstone lasts.
  */
 export interface LogReader {
@@ -31,6 +32,17 @@ export interface LogReader {
   readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'>;
   /** One entry. Undefined when the log does not hold it, or holds another under this number. */
   entry(node: string, id: EntryId): Promise<LogEntry | undefined>;
-  /** Calls `bell` after entries became durable, in the order of each topic's log. Returns how to stop it. */
+  /**
+   * Calls `bell` after entries became durable, in the order of each topic's log: entries of followed topics, each once, and
+   * those that were committed through this object. Returns how to stop it.
+   */
   onEntries(bell: (appended: Appended) => void): () => void;
+  /**
+   * From now on `onEntries` tells of every entry of the topic after the head of the record that this resolves with, whoever
+   * appends it (delivery.md §3.1). Undefined, and nothing is followed, when there is no such topic. Following twice is
+   * following once; a topic that is deleted stays followed.
+   */
+  follow(node: string): Promise<TopicRecord | undefined>;
+  /** Ends `follow`. */
+  unfollow(node: string): Promise<void>;
 }

@@ -1,15 +1,26 @@
 /**
  * Thrown when a change was not made because there is no room for it: the log of the topic is at its byte maximum and
- * nothing in it may be trimmed yet (delivery.md §9.1), or the disk is full. Nothing was stored and nobody will be told;
- * the request is answered `resource-constraint` (RFC 6120 §8.3.3.18).
+ * nothing in it may be trimmed yet (delivery.md §9.1), the disk is full, or Redis takes no more writes. Nothing was stored
+ * and nobody will be told; the request is answered `resource-constraint` (RFC 6120 §8.3.3.18).
  */
 export class StoreFull extends Error {
-  readonly what: 'topic-bytes' | 'disk';
+  readonly what: 'topic-bytes' | 'disk' | 'memory';
 
-  constructor(what: 'topic-bytes' | 'disk', message: string, options?: ErrorOptions) {
+  constructor(what: 'topic-bytes' | 'disk' | 'memory', message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'StoreFull';
     this.what = what;
+  }
+}
+
+/**
+ * Thrown when the store cannot be asked now, or did not answer in time: whether a change was made is unknown, and it may still
+ * show (delivery.md §2.5). The request is answered with an error of type `wait`.
+ */
+export class StoreUnavailable extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StoreUnavailable';
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Database, RootDatabase } from 'lmdb';
 import type { EntryId, EntryKind, LogEntry, Payload } from '../../log/entry.ts';
 import type { Appended, LogPage, LogReader } from '../log-reader.ts';
+import { DEFAULT_RETENTION, type LogRetention } from '../log-retention.ts';
 import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFormatError, StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
@@ -43,29 +44,11 @@ import { newToken } from './tokens.ts';
 import { TopicNames } from './topic-names.ts';
 import { WriteQueue } from './write-queue.ts';
 
-/** How much of a topic's log is kept (delivery.md §9.1). */
-export interface LogRetention {
-  /** Also how long a tombstone lasts. */
-  readonly maxAgeMs: number;
-  readonly maxEntries: number;
-  /** Payload bytes of one topic, and 256 for each entry. */
-  readonly maxBytes: number;
-  /** Younger entries are never trimmed. */
-  readonly minAgeMs: number;
-}
-
 export interface EmbeddedTopicStoreOptions {
   readonly retention?: Partial<LogRetention>;
   /** Told of a listener of `onEntries` that threw; the entries are stored and other listeners hear them. */
   readonly onListenerError?: (error: unknown) => void;
 }
-
-const DEFAULT_RETENTION: LogRetention = {
-  maxAgeMs: 7 * 24 * 3600_000,
-  maxEntries: 100_000,
-  maxBytes: 256 << 20,
-  minAgeMs: 600_000,
-};
 
 /** Entries trimmed in one step: a publish pays for what it displaces and some more, never for a whole log. */
 const MAX_TRIM = 1_000;
@@ -703,6 +686,13 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
     this.#bells.add(bell);
     return () => this.#bells.delete(bell);
   }
+
+  /** The only writer hears every topic anyway. */
+  follow(node: string): Promise<TopicRecord | undefined> {
+    return this.record(node);
+  }
+
+  async unfollow(): Promise<void> {}
 
   // PositionStore
 

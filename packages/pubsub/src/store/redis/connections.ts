@@ -1,0 +1,159 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { StoreFull, StoreUnavailable } from '../store-error.ts';
+import type { Script } from './scripts.ts';
+
+/**
+ * When a change counts as durable (delivery.md §2.4): `memory` once Redis has it; `fsync` likewise, on a Redis whose AOF is
+ * `always`; replicas once so many replicas of the primary have it too.
+ */
+export type Durability = 'memory' | 'fsync' | { readonly replicas: number };
+
+export type Value = string | Buffer;
+
+const NO_ROOM = /^(?:OOM|MISCONF|NOREPLICAS)\b/;
+const NOT_NOW = /^(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|BUSY|UNBLOCKED)\b/;
+
+/** What went wrong in Redis, in the store's words; anything else is a bug and stays as it is. */
+export function storeError(error: unknown): Error {
+  if (error instanceof StoreFull || error instanceof StoreUnavailable) return error;
+  if (!(error instanceof Error)) return new Error(String(error));
+  if (NO_ROOM.test(error.message)) return new StoreFull('memory', 'Redis takes no more writes', { cause: error });
+  if (error.name === 'ReplyError' && !NOT_NOW.test(error.message)) return error;
+  return new StoreUnavailable('Redis cannot be asked now', { cause: error });
+}
+
+export const isNoScript = (error: unknown): boolean => error instanceof Error && error.message.startsWith('NOSCRIPT');
+
+/**
+ * A connection that fails at once while Redis is away and never sends a command twice: ioredis would otherwise hold commands
+ * without bound, and repeat a WAIT to another primary, which then answers for writes that it never saw (delivery.md §2.5).
+ */
+export function connect(options: RedisOptions, name: string, onError: (error: Error) => void): Redis {
+  const redis = new Redis({
+    ...options,
+    replyMapping: 'legacy',
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: null,
+    connectionName: `xmpp-grid-${name}`,
+    retryStrategy: (times) => Math.min(50 * times, 2_000),
+  });
+  redis.on('error', onError);
+  return redis;
+}
+
+interface Queued {
+  readonly command: string;
+  readonly args: readonly (Value | number)[];
+  /** Sent whole when Redis does not know it. */
+  readonly script?: Script;
+  readonly resolve: (reply: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Commands of one pipeline: some milliseconds of Redis at most. */
+const MAX_BATCH = 256;
+/** Commands that wait or are under way on one connection; beyond it callers are told to try again. */
+const MAX_PENDING = 20_000;
+
+/**
+ * Commands over one connection, in the order asked, each resolved when what it changed is durable. Those that come together
+ * share a pipeline and its WAIT. A reply that does not come is reported as `StoreUnavailable`: whether the change was made is then unknown.
+ */
+export class CommandQueue {
+  readonly #redis: Redis;
+  readonly #replicas: number;
+  readonly #timeoutMs: number;
+  #queue: Queued[] = [];
+  #underWay = 0;
+  #isFlushing = false;
+
+  constructor(redis: Redis, durability: Durability, timeoutMs: number) {
+    this.#redis = redis;
+    this.#replicas = typeof durability === 'object' ? durability.replicas : 0;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  run(script: Script, keys: readonly string[], args: readonly (Value | number)[]): Promise<unknown> {
+    return this.#enqueue('EVALSHA', [script.sha, keys.length, ...keys, ...args], script);
+  }
+
+  call(command: string, ...args: (Value | number)[]): Promise<unknown> {
+    return this.#enqueue(command, args);
+  }
+
+  #enqueue(command: string, args: readonly (Value | number)[], script?: Script): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#queue.length + this.#underWay >= MAX_PENDING) {
+        reject(new StoreUnavailable('too many changes are waiting for Redis'));
+        return;
+      }
+      this.#queue.push({ command, args, resolve, reject, ...(script ? { script } : {}) });
+      this.#flushSoon();
+    });
+  }
+
+  #flushSoon(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    setImmediate(() => {
+      this.#isFlushing = false;
+      // While a WAIT is under way the next ones gather: Redis would hold them back behind it anyway.
+      if (this.#replicas > 0 && this.#underWay > 0) return;
+      const batch = this.#queue.splice(0, MAX_BATCH);
+      if (batch.length === 0) return;
+      void this.#send(batch);
+      if (this.#queue.length > 0) this.#flushSoon();
+    });
+  }
+
+  async #send(batch: readonly Queued[]): Promise<void> {
+    this.#underWay += batch.length;
+    try {
+      const replies = await this.#exchange(batch);
+      const confirmed = this.#replicas > 0 ? replies[batch.length] : undefined;
+      const unconfirmed =
+        confirmed && (confirmed[0] !== null || Number(confirmed[1]) < this.#replicas)
+          ? new StoreUnavailable('too few replicas confirmed the change in time', { cause: confirmed[0] ?? undefined })
+          : undefined;
+      const again: Queued[] = [];
+      for (const [i, write] of batch.entries()) {
+        const [error, reply] = replies[i]!;
+        if (isNoScript(error) && write.script && write.command === 'EVALSHA') {
+          again.push({ ...write, command: 'EVAL', args: [write.script.source, ...write.args.slice(1)] });
+        } else if (error) write.reject(storeError(error));
+        else if (unconfirmed) write.reject(unconfirmed);
+        else write.resolve(reply);
+      }
+      this.#queue.unshift(...again);
+    } catch (error) {
+      for (const write of batch) write.reject(storeError(error));
+    } finally {
+      this.#underWay -= batch.length;
+      if (this.#queue.length > 0) this.#flushSoon();
+    }
+  }
+
+  async #exchange(batch: readonly Queued[]): Promise<readonly [Error | null, unknown][]> {
+    const pipeline = this.#redis.pipeline();
+    for (const { command, args } of batch) pipeline.callBuffer(command, ...args);
+    if (this.#replicas > 0) pipeline.call('WAIT', this.#replicas, this.#timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      // WAIT itself answers after its time; this is for a Redis that says nothing at all.
+      timer = setTimeout(() => {
+        reject(new StoreUnavailable('Redis did not answer in time'));
+        this.#redis.disconnect(true);
+      }, 2 * this.#timeoutMs);
+    });
+    try {
+      const replies = await Promise.race([pipeline.exec(), late]);
+      if (!replies) throw new StoreUnavailable('the connection to Redis broke');
+      return replies;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,668 @@
+import type { Redis, RedisOptions } from 'ioredis';
+import type { EntryId, LogEntry } from '../../log/entry.ts';
+import { accountOf, nodeKey } from '../embedded/keys.ts';
+import { digestOf, RECENT_MS } from '../embedded/recent-requests.ts';
+import { newToken } from '../embedded/tokens.ts';
+import { TopicNames } from '../embedded/topic-names.ts';
+import type { Appended, LogPage, LogReader } from '../log-reader.ts';
+import { DEFAULT_RETENTION, type LogRetention } from '../log-retention.ts';
+import type { PositionStore, PositionUpdate } from '../position-store.ts';
+import { StoreFormatError, StoreFull } from '../store-error.ts';
+import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
+import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
+import { CommandQueue, connect, type Durability, storeError, type Value } from './connections.ts';
+import { Following } from './following.ts';
+import { type RedisKeys, redisKeys } from './keys.ts';
+import { Netstrings } from './netstrings.ts';
+import { entryOf, FORMAT, itemOf, list, logPageOf, number, subscriptionsOf, text } from './records.ts';
+import { SCRIPTS, type Script } from './scripts.ts';
+
+export interface RedisTopicStoreOptions {
+  /** Host, port, user, password, TLS or Sentinels, as ioredis takes them. Behaviour on failure is the store's own. */
+  readonly redis: RedisOptions;
+  /** Before every key; `xg:` if absent. Stores with one prefix share their topics. */
+  readonly prefix?: string;
+  readonly durability: Durability;
+  readonly retention?: Partial<LogRetention>;
+  /** How long replicas may take to confirm a change; twice as long until Redis counts as silent. 2,000 if absent. */
+  readonly timeoutMs?: number;
+  /** Least time between two comparisons of a followed topic's head; 5,000 if absent (delivery.md §3.3). */
+  readonly headCheckMs?: number;
+  /** Told of what went wrong and is tried again: connections, catching up, housekeeping, listeners that threw. */
+  readonly onError?: (error: unknown) => void;
+  /** Told when a failover dropped entries that were heard; the log goes on after `head` (delivery.md §1.3). */
+  readonly onFork?: (node: string, head: EntryId) => void;
+}
+
+/** Entries trimmed in one step: a publish pays for what it displaces and some more, never for a whole log. */
+const MAX_TRIM = 1_000;
+/** delivery.md §2.2. */
+const MAX_BELL_BYTES = 16 << 10;
+/** Log entries looked at in one step of the erasure of withdrawn payloads. */
+const ERASE_STEP = 1_000;
+const NAMES_STEP = 5_000;
+const SCAN_STEP = 1_000;
+/** Accounts whose index is changed at a time. */
+const INDEX_STEP = 100;
+/** Configurations held by token, about 1 KiB each. */
+const MAX_CONFIGS = 10_000;
+
+type Configured = Pick<TopicRecord, 'config' | 'creator' | 'createdMs'>;
+type Listener = (appended: Appended) => void;
+
+/**
+ * Topics, their logs and positions in a Redis that many instances share. Nothing is owned by an instance: every change is one
+ * script, guarded by the tokens of its decision, so a late command of a paused instance is harmless (delivery.md §2.1).
+ *
+ * Changes resolve when they are durable as configured. `onEntries` tells of entries of topics that this instance follows or
+ * appended to itself. What a bell of another instance brings is in the primary's log and as durable as `fsync` or `memory`
+ * makes it, but may be ahead of the replicas: a failover can take it back (delivery.md §1.3).
+ */
+export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
+  readonly #options: RedisTopicStoreOptions;
+  readonly #keys: RedisKeys;
+  readonly #retention: LogRetention;
+  /** Reads go to the primary, on a connection of their own: a command behind a WAIT waits for it. */
+  readonly #reader: CommandQueue;
+  readonly #connections: readonly Redis[];
+  /** A topic's changes go over one of them, so that its entries are handed on in the order of its log. */
+  readonly #writers: readonly CommandQueue[];
+  readonly #following: Following;
+  readonly #listeners = new Set<Listener>();
+  /** A configuration token names one configuration for ever. */
+  readonly #configs = new Map<string, Configured>();
+  readonly #background = new Set<Promise<void>>();
+  #names: { readonly version: string; readonly names: TopicNames } | undefined;
+  #loadingNames: Promise<TopicNames> | undefined;
+  #sweptTo: string | undefined;
+
+  constructor(options: RedisTopicStoreOptions) {
+    this.#options = options;
+    this.#keys = redisKeys(options.prefix ?? 'xg:');
+    this.#retention = { ...DEFAULT_RETENTION, ...options.retention };
+    const failed = (error: unknown) => options.onError?.(error);
+    const timeoutMs = options.timeoutMs ?? 2_000;
+    const reading = connect(options.redis, 'read', failed);
+    const subscriber = connect(options.redis, 'bells', failed);
+    const writing = ['write-0', 'write-1'].map((name) => connect(options.redis, name, failed));
+    this.#connections = [reading, subscriber, ...writing];
+    this.#reader = new CommandQueue(reading, 'memory', timeoutMs);
+    this.#writers = writing.map((redis) => new CommandQueue(redis, options.durability, timeoutMs));
+    this.#following = new Following({
+      subscriber,
+      keys: this.#keys,
+      headCheckMs: options.headCheckMs ?? 5_000,
+      record: (node) => this.record(node),
+      heads: (nodes) => Promise.all(nodes.map((node) => this.head(node))),
+      readLog: (...args) => this.readLog(...args),
+      emit: (appended) => this.#emit(appended),
+      forked: (node, head) => options.onFork?.(node, head),
+      failed,
+    });
+  }
+
+  /** @throws StoreUnavailable; StoreFormatError when the data is of another version */
+  async open(): Promise<void> {
+    try {
+      await Promise.all(this.#connections.map((redis) => redis.connect()));
+      await this.#reader.call('SET', this.#keys.format, FORMAT, 'NX');
+      const found = text(await this.#reader.call('GET', this.#keys.format));
+      if (found !== FORMAT) {
+        throw new StoreFormatError(
+          `Redis holds topics in format ${found}, this version reads format ${FORMAT}: start the version that wrote them, or choose another key prefix`,
+        );
+      }
+    } catch (error) {
+      this.#disconnect();
+      throw error instanceof StoreFormatError ? error : storeError(error);
+    }
+  }
+
+  /** Ends the connections. Changes under way are rejected as unknown: let them end first. */
+  async close(): Promise<void> {
+    await Promise.all(this.#background);
+    this.#disconnect();
+  }
+
+  #disconnect(): void {
+    this.#following.close();
+    for (const redis of this.#connections) redis.disconnect();
+  }
+
+  // Asking Redis
+
+  #ask(command: string, ...args: (Value | number)[]): Promise<unknown> {
+    return this.#reader.call(command, ...args);
+  }
+
+  async #askScript(script: Script, keys: readonly string[], args: readonly (Value | number)[]): Promise<readonly unknown[]> {
+    return list(await this.#reader.run(script, keys, args));
+  }
+
+  async #texts(key: string, ...fields: string[]): Promise<readonly (string | undefined)[]> {
+    const values = list(await this.#ask('HMGET', key, ...fields));
+    return values.map((value) => (value === null ? undefined : text(value)));
+  }
+
+  #writer(node: string): CommandQueue {
+    let sum = 0;
+    for (let i = 0; i < node.length; i += 1) sum = (sum * 31 + node.charCodeAt(i)) | 0;
+    return this.#writers[(sum & 0x7fffffff) % this.#writers.length]!;
+  }
+
+  async #run(
+    node: string,
+    script: Script,
+    keys: readonly string[],
+    args: readonly (Value | number)[],
+  ): Promise<readonly unknown[]> {
+    return list(await this.#writer(node).run(script, keys, args));
+  }
+
+  /** For what need not be waited for. */
+  #inBackground(work: Promise<void>): void {
+    const done = work.catch((error: unknown) => this.#options.onError?.(error)).finally(() => this.#background.delete(done));
+    this.#background.add(done);
+  }
+
+  // Topics
+
+  async record(node: string): Promise<TopicRecord | undefined> {
+    if (!nodeKey(node)) return undefined;
+    const key = this.#keys.topic(node);
+    const [configToken, accessToken, seq, uid, ...configured] = await this.#texts(
+      key,
+      ...['ct', 'at', 'seq', 'uid', 'config', 'creator', 'created'],
+    );
+    if (configToken === undefined) return undefined;
+    const head = { seq: Number(seq), uid: uid ?? '' };
+    return { node, ...this.#configured(configToken, configured), configToken, accessToken: accessToken ?? '', head };
+  }
+
+  #configured(token: string, [config, creator, created]: readonly (string | undefined)[]): Configured {
+    const known = this.#configs.get(token);
+    if (known) return known;
+    if (config === undefined) throw new Error('a topic without configuration in Redis');
+    const configured = { config: JSON.parse(config) as TopicConfig, creator: creator ?? '', createdMs: Number(created) };
+    this.#hold(token, configured);
+    return configured;
+  }
+
+  #hold(token: string, configured: Configured): void {
+    this.#configs.set(token, configured);
+    if (this.#configs.size <= MAX_CONFIGS) return;
+    const [oldest] = this.#configs.keys();
+    if (oldest !== undefined) this.#configs.delete(oldest);
+  }
+
+  async tombstone(node: string): Promise<{ readonly head: EntryId; readonly redirect?: string } | undefined> {
+    if (!nodeKey(node)) return undefined;
+    const [dead, seq, uid, redirect] = await this.#texts(this.#keys.topic(node), 'dead', 'seq', 'uid', 'redirect');
+    if (dead === undefined) return undefined;
+    const head = { seq: Number(seq), uid: uid ?? '' };
+    return redirect === undefined ? { head } : { head, redirect };
+  }
+
+  /** @throws RangeError for a node that is empty or over 1,023 bytes; StoreFull; StoreUnavailable */
+  async create(
+    node: string,
+    first: {
+      readonly config: TopicConfig;
+      readonly creator: string;
+      readonly stampMs: number;
+      readonly affiliations: ReadonlyMap<string, Affiliation>;
+    },
+  ): Promise<TopicRecord | 'exists'> {
+    if (!nodeKey(node)) throw new RangeError('a node name has 1 to 1,023 bytes');
+    const { config, creator, stampMs } = first;
+    const affiliations = [...first.affiliations].filter(([, affiliation]) => affiliation !== 'none');
+    const accounts = affiliations.map(([account]) => account);
+    await this.#name('add', node);
+    await this.#eachAccount(accounts, (account) => this.#announce(account, node));
+    const configToken = newToken();
+    const accessToken = newToken();
+    const { topic, log, affiliations: rights, subscriptions } = this.#keys;
+    const [word, seq, uid] = await this.#run(
+      node,
+      SCRIPTS.createTopic,
+      [topic(node), log(node), rights(node), subscriptions(node)],
+      [configToken, accessToken, stampMs, creator, ...configArgs(config), ...affiliations.flat()],
+    );
+    // A deletion that came between may have taken the name and the index away: each looks again after the other wrote.
+    await this.#name('add', node);
+    if (text(word) === 'exists') return 'exists';
+    await this.#eachAccount(accounts, (account) => this.#confirm(account, node));
+    const configured = { config, creator, createdMs: stampMs };
+    this.#hold(configToken, configured);
+    return { node, ...configured, configToken, accessToken, head: { seq: number(seq), uid: text(uid) } };
+  }
+
+  /** @throws StoreFull: nothing was changed; StoreUnavailable: unknown whether it was */
+  async commit(node: string, guard: Guard, change: Change): Promise<Committed | 'stale' | 'gone'> {
+    if (!nodeKey(node)) return 'gone';
+    const { gaining, losing } = accountsOf(change);
+    await this.#eachAccount(gaining, (account) => this.#announce(account, node));
+    const { script, keys, args } = this.#call(node, change);
+    const notify = change.kind === 'publish' || ('notify' in change && change.notify) ? 1 : 0;
+    const publisher = change.kind === 'own-subscription' ? change.jid : change.publisher;
+    const known = guard.configToken !== undefined && this.#configs.has(guard.configToken) ? guard.configToken : '';
+    const common = [guard.configToken ?? '', guard.accessToken ?? '', known, newToken(), change.stampMs, publisher, notify];
+    const reply = await this.#run(node, script, keys, [...common, MAX_BELL_BYTES, ...args]);
+    const committed = this.#committed(node, change, reply);
+    if (committed === 'stale' || committed === 'gone' || committed.kind === 'repeated') return committed;
+
+    await this.#eachAccount(gaining, (account) => this.#confirm(account, node));
+    const cleared = change.kind === 'delete' ? list(reply[8]).map(text) : losing;
+    await this.#afterwards(node, change, cleared);
+    return committed;
+  }
+
+  #committed(node: string, change: Change, reply: readonly unknown[]): Committed | 'stale' | 'gone' {
+    const word = text(reply[0]);
+    switch (word) {
+      case 'stale':
+      case 'gone':
+        return word;
+      case 'full':
+        throw new StoreFull('topic-bytes', `the log of the topic holds ${text(reply[1])} bytes that may not be trimmed yet`);
+      case 'repeated':
+        return repeatedOf(reply[1]);
+      case 'done':
+        break;
+      default:
+        throw new Error(`an unexpected reply of Redis: ${word}`);
+    }
+    const [, ct, at, seq, uid, made, itemIds, configured] = reply;
+    const payloads = change.kind === 'publish' ? change.items.map((item) => item.payload) : [];
+    const entries = list(made).map((each, i): LogEntry => {
+      const [number_, ...fields] = list(each);
+      const entry = entryOf(number(number_), fields);
+      const payload = payloads[i];
+      return payload ? { ...entry, payload } : entry;
+    });
+    const configToken = text(ct);
+    const record: TopicRecord = {
+      node,
+      ...this.#configured(configToken, list(configured).map(text)),
+      configToken,
+      accessToken: text(at),
+      head: { seq: number(seq), uid: text(uid) },
+    };
+    if (entries.length > 0 && !this.#following.own(node, entries, record)) this.#emit({ node, entries, record });
+    return { kind: 'done', entries, itemIds: list(itemIds).map(text), record };
+  }
+
+  /** The script of a change, its keys, and its arguments after the common ones. */
+  #call(node: string, change: Change): { script: Script; keys: readonly string[]; args: readonly (Value | number)[] } {
+    const { topic, log, bell, items, order, recent, affiliations, subscriptions, positions } = this.#keys;
+    const common = [topic(node), log(node), bell(node)];
+    const withItems = [...common, items(node), order(node)];
+    const withRights = [affiliations(node), subscriptions(node), positions(node)];
+    switch (change.kind) {
+      case 'publish': {
+        const { maxAgeMs, maxEntries, maxBytes, minAgeMs } = this.#retention;
+        const windows = [0, -1, 1].map((shift) => recent(node, change.stampMs, shift));
+        const digest = change.requestKey === undefined ? '' : digestOf(change.requestKey);
+        const published = change.items.flatMap(({ itemId, payload }) => [
+          ...[itemId, payload ? '1' : '0', payload?.bytes ?? ''],
+          payload?.lang === undefined ? '' : `+${payload.lang}`,
+        ]);
+        const args = [maxAgeMs, maxEntries, maxBytes, minAgeMs, MAX_TRIM, digest, RECENT_MS, ...published];
+        return { script: SCRIPTS.publish, keys: [...withItems, ...windows], args };
+      }
+      case 'retract':
+        return { script: SCRIPTS.retract, keys: withItems, args: change.itemIds };
+      case 'purge':
+        return { script: SCRIPTS.purge, keys: withItems, args: [] };
+      case 'configure':
+        return { script: SCRIPTS.configure, keys: withItems, args: [newToken(), newToken(), ...configArgs(change.config)] };
+      case 'delete': {
+        const redirect = change.redirect === undefined ? '' : `+${change.redirect}`;
+        return { script: SCRIPTS.deleteTopic, keys: [...withItems, ...withRights], args: [this.#retention.maxAgeMs, redirect] };
+      }
+      case 'access': {
+        const subscribers = [...change.subscriptions].flatMap(([jid, state]) => [...splitJid(jid), state]);
+        const args = [newToken(), change.affiliations.size, ...[...change.affiliations].flat(), ...subscribers];
+        return { script: SCRIPTS.changeAccess, keys: [...common, ...withRights], args };
+      }
+      case 'own-subscription': {
+        const args = [...splitJid(change.jid), change.state];
+        return { script: SCRIPTS.setSubscription, keys: [...common, ...withRights], args };
+      }
+    }
+  }
+
+  /** The change is durable: what follows from it elsewhere may fail, and is made good by housekeeping. */
+  async #afterwards(node: string, change: Change, cleared: readonly string[]): Promise<void> {
+    try {
+      await this.#eachAccount(cleared, (account) => this.#dropFromIndex(account, node));
+      if (change.kind === 'delete') {
+        await this.#name('remove', node);
+        // Created again meanwhile: both look after they wrote.
+        if (await this.record(node)) await this.#name('add', node);
+      }
+    } catch (error) {
+      this.#options.onError?.(error);
+    }
+    if (change.kind === 'purge' || change.kind === 'delete' || change.kind === 'configure') this.#inBackground(this.#erase(node));
+  }
+
+  async #erase(node: string): Promise<void> {
+    const keys = [this.#keys.topic(node), this.#keys.log(node)];
+    while (Number(await this.#writer(node).run(SCRIPTS.eraseWithdrawn, keys, [ERASE_STEP])) === 1);
+  }
+
+  // The index of accounts, delivery.md §2.7
+
+  async #eachAccount(accounts: readonly string[], step: (account: string) => Promise<unknown>): Promise<void> {
+    for (let from = 0; from < accounts.length; from += INDEX_STEP) {
+      await Promise.all(accounts.slice(from, from + INDEX_STEP).map(step));
+    }
+  }
+
+  /** Before the topic's record says so. */
+  #announce(account: string, node: string): Promise<unknown> {
+    return this.#writer(node).call('HSET', this.#keys.accountTopics(account), node, newToken());
+  }
+
+  /** After it: somebody who cleared the account at the same time may have removed the announcement. */
+  #confirm(account: string, node: string): Promise<unknown> {
+    return this.#writer(node).call('HSETNX', this.#keys.accountTopics(account), node, newToken());
+  }
+
+  async #dropFromIndex(account: string, node: string): Promise<void> {
+    const key = this.#keys.accountTopics(account);
+    const [token] = await this.#texts(key, node);
+    if (token === undefined || (await this.#isInvolved(account, node))) return;
+    await this.#writer(node).run(SCRIPTS.forgetTopic, [key], [node, token]);
+    if (await this.#isInvolved(account, node)) await this.#confirm(account, node);
+  }
+
+  async #isInvolved(account: string, node: string): Promise<boolean> {
+    const [right, subscription] = await Promise.all([
+      this.#ask('HEXISTS', this.#keys.affiliations(node), account),
+      this.#ask('HEXISTS', this.#keys.subscriptions(node), account),
+    ]);
+    return Number(right) === 1 || Number(subscription) === 1;
+  }
+
+  async forgetTopic(account: string, node: string): Promise<void> {
+    if (nodeKey(node)) await this.#dropFromIndex(account, node);
+  }
+
+  async topicsOf(account: string): Promise<readonly string[]> {
+    return list(await this.#ask('HKEYS', this.#keys.accountTopics(account))).map(text);
+  }
+
+  // Affiliations and subscriptions
+
+  async affiliation(node: string, account: string): Promise<Affiliation> {
+    if (!nodeKey(node)) return 'none';
+    const [found] = await this.#texts(this.#keys.affiliations(node), account);
+    return (found as Affiliation | undefined) ?? 'none';
+  }
+
+  async affiliations(node: string): Promise<ReadonlyMap<string, Affiliation>> {
+    const all = await this.#scan(this.#keys.affiliations(node));
+    return new Map([...all].sort(([a], [b]) => (a < b ? -1 : 1)) as [string, Affiliation][]);
+  }
+
+  async subscriptionsOf(node: string, account: string): Promise<readonly Subscription[]> {
+    if (!nodeKey(node)) return [];
+    const [found] = await this.#texts(this.#keys.subscriptions(node), account);
+    return found === undefined ? [] : [...subscriptionsOf(account, found)].sort(byJid);
+  }
+
+  /** Read in steps: what changes meanwhile may be in it or not. */
+  async subscriptions(node: string): Promise<readonly Subscription[]> {
+    const all = await this.#scan(this.#keys.subscriptions(node));
+    return [...all].flatMap(([account, value]) => subscriptionsOf(account, value)).sort(byJid);
+  }
+
+  async countSubscriptions(node: string): Promise<number> {
+    const [count] = await this.#texts(this.#keys.topic(node), 'subs');
+    return Number(count ?? 0);
+  }
+
+  async #scan(key: string, ...match: string[]): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    let cursor = '0';
+    do {
+      const [next, some] = list(await this.#ask('HSCAN', key, cursor, ...match, 'COUNT', SCAN_STEP));
+      const flat = list(some);
+      for (let i = 0; i + 1 < flat.length; i += 2) found.set(text(flat[i]), text(flat[i + 1]));
+      cursor = text(next);
+    } while (cursor !== '0');
+    return found;
+  }
+
+  // Items and lists
+
+  async items(node: string, { max, after, before, index }: PageRequest): Promise<Page<Item> | 'unknown-key'> {
+    if (!nodeKey(node)) return { entries: [], count: 0, index: 0 };
+    const [place, key] =
+      after !== undefined
+        ? (['after', after] as const)
+        : before === undefined
+          ? (['index', String(index ?? 0)] as const)
+          : ([before === '' ? 'last' : 'before', before] as const);
+    const keys = [this.#keys.order(node), this.#keys.items(node)];
+    const [word, count, from, found] = await this.#askScript(SCRIPTS.pageItems, keys, [place, key, max]);
+    if (text(word) === 'unknown-key') return 'unknown-key';
+    const flat = list(found);
+    const entries: Item[] = [];
+    for (let i = 0; i + 1 < flat.length; i += 2) entries.push(itemOf(text(flat[i]), flat[i + 1] as Buffer));
+    return { entries, count: number(count), index: number(from) };
+  }
+
+  async itemsById(node: string, itemIds: readonly string[]): Promise<readonly Item[]> {
+    if (!nodeKey(node) || itemIds.length === 0) return [];
+    const values = list(await this.#ask('HMGET', this.#keys.items(node), ...itemIds));
+    return itemIds.flatMap((itemId, i) => (Buffer.isBuffer(values[i]) ? [itemOf(itemId, values[i])] : []));
+  }
+
+  /**
+   * Pages over a copy of all names in memory, about 100 bytes a topic; one short command says whether it is still the list. A
+   * list that another instance changed is read again, 5,000 names a command.
+   */
+  async topics(page: PageRequest, visible: (node: string) => boolean): Promise<Page<string>> {
+    return (await this.#currentNames()).page(page, visible);
+  }
+
+  async #currentNames(): Promise<TopicNames> {
+    const raw = await this.#ask('GET', this.#keys.topicsVersion);
+    const version = raw === null ? '' : text(raw);
+    if (this.#names?.version === version) return this.#names.names;
+    // One that began before this look may have read an older list.
+    await this.#loadingNames?.catch(() => undefined);
+    if (this.#names?.version === version) return this.#names.names;
+    this.#loadingNames ??= this.#loadNames(version).finally(() => {
+      this.#loadingNames = undefined;
+    });
+    return this.#loadingNames;
+  }
+
+  async #loadNames(version: string): Promise<TopicNames> {
+    const all: string[] = [];
+    for (let from = '-'; ; ) {
+      const some = await this.#namesFrom(from, NAMES_STEP);
+      all.push(...some);
+      if (some.length < NAMES_STEP) break;
+      from = `(${some.at(-1)}`;
+    }
+    const names = new TopicNames(all);
+    this.#names = { version, names };
+    return names;
+  }
+
+  async #namesFrom(from: string, max: number): Promise<readonly string[]> {
+    return list(await this.#ask('ZRANGEBYLEX', this.#keys.topics, from, '+', 'LIMIT', 0, max)).map(text);
+  }
+
+  async #name(what: 'add' | 'remove', node: string): Promise<void> {
+    const version = newToken();
+    const [word, before] = await this.#run(
+      node,
+      SCRIPTS.nameTopic,
+      [this.#keys.topics, this.#keys.topicsVersion],
+      [what, node, version],
+    );
+    const held = this.#names;
+    if (text(word) === 'same' || !held) return;
+    if (held.version !== text(before)) return;
+    if (what === 'add') held.names.add(node);
+    else held.names.remove(node);
+    this.#names = { version, names: held.names };
+  }
+
+  // LogReader
+
+  async head(node: string): Promise<EntryId | undefined> {
+    if (!nodeKey(node)) return undefined;
+    const [seq, uid] = await this.#texts(this.#keys.topic(node), 'seq', 'uid');
+    return seq === undefined ? undefined : { seq: Number(seq), uid: uid ?? '' };
+  }
+
+  async readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'> {
+    if (!nodeKey(node)) return 'gone';
+    const keys = [this.#keys.topic(node), this.#keys.log(node)];
+    const reply = await this.#askScript(SCRIPTS.readLog, keys, [after.seq, maxEntries, maxBytes]);
+    return text(reply[0]) === 'gone' ? 'gone' : logPageOf(reply);
+  }
+
+  async entry(node: string, id: EntryId): Promise<LogEntry | undefined> {
+    const page = await this.readLog(node, { seq: id.seq - 1, uid: '' }, 1, 0);
+    const entry = page === 'gone' ? undefined : page.entries[0];
+    return entry?.seq === id.seq && entry.uid === id.uid ? entry : undefined;
+  }
+
+  onEntries(bell: Listener): () => void {
+    this.#listeners.add(bell);
+    return () => this.#listeners.delete(bell);
+  }
+
+  #emit(appended: Appended): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(appended);
+      } catch (error) {
+        this.#options.onError?.(error);
+      }
+    }
+  }
+
+  async follow(node: string): Promise<TopicRecord | undefined> {
+    return nodeKey(node) ? this.#following.follow(node) : undefined;
+  }
+
+  unfollow(node: string): Promise<void> {
+    return this.#following.unfollow(node);
+  }
+
+  // PositionStore
+
+  async position(node: string, jid: string): Promise<EntryId | undefined> {
+    if (!nodeKey(node)) return undefined;
+    const keys = [this.#keys.subscriptions(node), this.#keys.positions(node)];
+    const [seq, uid] = await this.#askScript(SCRIPTS.readPosition, keys, splitJid(jid));
+    return seq === undefined ? undefined : { seq: number(seq), uid: text(uid) };
+  }
+
+  async update(node: string, update: PositionUpdate): Promise<{ readonly refused: readonly string[] } | 'gone'> {
+    if (!nodeKey(node)) return 'gone';
+    const { instance, settle, delegate, watermark } = update;
+    const places = [...settle, ...delegate].flatMap(([jid, { seq, uid }]) => [...splitJid(jid), seq, uid]);
+    const { topic, log, subscriptions, positions } = this.#keys;
+    const keys = [topic(node), log(node), subscriptions(node), positions(node)];
+    const args = [instance, watermark?.seq ?? '', watermark?.uid ?? '', settle.size, ...places];
+    const [word, refused] = await this.#run(node, SCRIPTS.updatePositions, keys, args);
+    return text(word) === 'gone' ? 'gone' : { refused: list(refused).map(text) };
+  }
+
+  // Housekeeping
+
+  /**
+   * Trims logs by age, finishes the erasure of withdrawn payloads, forgets watermarks that the log was trimmed past and names
+   * that a broken creation left, for the next `maxTopics` topics in turn. Safe from several instances at once. Tombstones
+   * expire by themselves.
+   */
+  async sweep(nowMs: number, maxTopics: number): Promise<void> {
+    const nodes = await this.#namesFrom(this.#sweptTo === undefined ? '-' : `(${this.#sweptTo}`, maxTopics);
+    for (const node of nodes) await this.#sweepTopic(node, nowMs);
+    this.#sweptTo = nodes.length < maxTopics ? undefined : nodes.at(-1);
+  }
+
+  async #sweepTopic(node: string, nowMs: number): Promise<void> {
+    const { topic, log, positions } = this.#keys;
+    const { maxAgeMs, maxEntries, maxBytes, minAgeMs } = this.#retention;
+    const keys = [topic(node), log(node), positions(node)];
+    const args = [nowMs, maxAgeMs, maxEntries, maxBytes, minAgeMs, MAX_TRIM];
+    const [isTopic, trimmed] = await this.#run(node, SCRIPTS.sweepTopic, keys, args);
+    if (text(isTopic) === 'gone') {
+      // A creation adds the name first and looks at it again afterwards.
+      await this.#name('remove', node);
+      if (await this.record(node)) await this.#name('add', node);
+      return;
+    }
+    if (Number(trimmed) === 1) {
+      const marks = [...(await this.#scan(positions(node), 'MATCH', '@*')).keys()];
+      if (marks.length > 0) await this.#run(node, SCRIPTS.sweepTopic, keys, [...args, ...marks.slice(0, SCAN_STEP)]);
+    }
+    await this.#erase(node);
+  }
+}
+
+const byJid = (a: Subscription, b: Subscription): number => (a.jid < b.jid ? -1 : 1);
+
+const flag = (value: boolean): string => (value ? '1' : '0');
+
+const configArgs = (config: TopicConfig): readonly (string | number)[] => [
+  JSON.stringify(config),
+  config.accessModel,
+  config.maxItems,
+  flag(config.notifyRetract),
+  flag(config.persistItems),
+  flag(isCachingOff(config)),
+];
+
+/** Bare JID, and the resource with its slash or ''. */
+function splitJid(jid: string): readonly [string, string] {
+  const account = accountOf(jid);
+  return [account, jid.slice(account.length)];
+}
+
+/** Accounts that a change involves in the topic, and those that it may end the involvement of. */
+function accountsOf(change: Change): { readonly gaining: readonly string[]; readonly losing: readonly string[] } {
+  const gaining = new Set<string>();
+  const losing = new Set<string>();
+  const sort = (jid: string, isNone: boolean) => (isNone ? losing : gaining).add(accountOf(jid));
+  if (change.kind === 'own-subscription') sort(change.jid, change.state === 'none');
+  if (change.kind === 'access') {
+    for (const [account, affiliation] of change.affiliations) sort(account, affiliation === 'none');
+    for (const [jid, state] of change.subscriptions) sort(jid, state === 'none');
+  }
+  return { gaining: [...gaining], losing: [...losing] };
+}
+
+function repeatedOf(value: unknown): Committed {
+  const fields = new Netstrings(value as Buffer);
+  fields.next();
+  const entries: EntryId[] = [];
+  const itemIds: string[] = [];
+  while (!fields.isAtEnd) {
+    entries.push({ seq: Number(fields.text()), uid: fields.text() });
+    itemIds.push(fields.text());
+  }
+  return { kind: 'repeated', itemIds, entries };
+}
+
+/**
+ * Opens the topics in a Redis.
+ *
+ * @throws StoreUnavailable when Redis does not answer; StoreFormatError when its data is of another version
+ */
+export async function openRedisTopicStore(options: RedisTopicStoreOptions): Promise<RedisTopicStore> {
+  const store = new RedisTopicStore(options);
+  await store.open();
+  return store;
+}

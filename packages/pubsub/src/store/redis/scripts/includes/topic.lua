@@ -1,0 +1,79 @@
+--[[
+  What every script that changes a topic shares. Included, never run alone.
+
+  KEYS[1]  xg:{t:NODE}:topic   KEYS[2]  xg:{t:NODE}:log   KEYS[3]  xg:{t:NODE}:bell
+  ARGV[1]  configuration token that the decision read ('' = any)   ARGV[2]  access token likewise
+  ARGV[3]  configuration token whose record the caller holds ('' = none)
+  ARGV[4]  uid of the first entry; later ones derive from it      ARGV[5]  stamp, ms
+  ARGV[6]  publisher   ARGV[7]  notify, '1' or '0'   ARGV[8]  most payload bytes that the bell carries
+
+  Order (delivery.md §2.2): guard, XADD, hashes, trim, bell.
+]]
+local function id(seq) return string.format('%.0f-0', seq) end
+local function num(n) return string.format('%.0f', n) end
+local function net(s) s = tostring(s) return #s .. ':' .. s .. ',' end
+
+-- Returns the topic's figures, or nil and why not.
+local function open_topic()
+  local f = redis.call('HMGET', KEYS[1], 'ct', 'at', 'seq', 'uid', 'stamp', 'first', 'fstamp', 'bytes', 'wd', 'max', 'nr', 'persist', 'off', 'subs', 'am')
+  if not f[1] then return nil, 'gone' end
+  if (ARGV[1] ~= '' and ARGV[1] ~= f[1]) or (ARGV[2] ~= '' and ARGV[2] ~= f[2]) then return nil, 'stale' end
+  return { ct = f[1], at = f[2], seq = tonumber(f[3]), uid = f[4], stamp = tonumber(f[5]), first = tonumber(f[6]),
+    fstamp = tonumber(f[7]), bytes = tonumber(f[8]), wd = tonumber(f[9]), max = tonumber(f[10]), nr = f[11],
+    persist = f[12], off = f[13], subs = tonumber(f[14]), am = f[15], made = {}, rung = {}, carried = 0, uids = 0 }
+end
+
+local function next_uid(t)
+  t.uids = t.uids + 1
+  if t.uids == 1 then return ARGV[4] end
+  return string.sub(redis.sha1hex(ARGV[4] .. t.uids), 1, 16)
+end
+
+-- fields: flat list for log and bell. payload: list of fields for the log; transient: for the bell alone.
+local function append(t, kind, notify, fields, payload, transient, size)
+  local previous = t.uid
+  local stamp = math.max(tonumber(ARGV[5]), t.stamp)
+  t.seq, t.uid, t.stamp = t.seq + 1, next_uid(t), stamp
+  if t.first == t.seq then t.fstamp = stamp end
+  local e = { 'u', t.uid, 'q', previous, 'k', kind, 's', num(stamp), 'a', t.at, 'p', ARGV[6], 'n', notify }
+  for _, f in ipairs(fields) do e[#e + 1] = f end
+  t.made[#t.made + 1] = { num(t.seq), unpack(e) }
+  local bell = { unpack(e) }
+  for _, f in ipairs(payload or {}) do e[#e + 1] = f; bell[#bell + 1] = f end
+  for _, f in ipairs(transient or {}) do bell[#bell + 1] = f end
+  redis.call('XADD', KEYS[2], id(t.seq), unpack(e))
+  t.bytes = t.bytes + 256 + (payload and size or 0)
+  t.carried = t.carried + (size or 0)
+  t.rung[#t.rung + 1] = bell
+end
+
+local function save(t)
+  redis.call('HSET', KEYS[1], 'ct', t.ct, 'at', t.at, 'seq', num(t.seq), 'uid', t.uid, 'stamp', num(t.stamp), 'first', num(t.first),
+    'fstamp', num(t.fstamp), 'bytes', num(t.bytes), 'wd', num(t.wd), 'subs', num(t.subs))
+end
+
+local function ring(t)
+  if #t.rung == 0 then return end
+  local carries = t.carried <= tonumber(ARGV[8])
+  local parts = { net(t.ct), net(t.at), net(num(t.seq)), net(t.uid), net(carries and #t.rung or 0) }
+  if carries then
+    for i, e in ipairs(t.rung) do
+      parts[#parts + 1] = net(t.made[i][1])
+      parts[#parts + 1] = net(#e)
+      for _, f in ipairs(e) do parts[#parts + 1] = net(f) end
+    end
+  end
+  redis.call('SPUBLISH', KEYS[3], table.concat(parts))
+end
+
+-- {'done', ct, at, seq, uid, entries, item ids, {config, creator, created} or {}, more}
+local function done(t, item_ids, more)
+  local record = {}
+  if ARGV[3] ~= t.ct then record = redis.call('HMGET', KEYS[1], 'config', 'creator', 'created') end
+  return { 'done', t.ct, t.at, num(t.seq), t.uid, t.made, item_ids, record, more or {} }
+end
+
+local CHUNK = 1000
+local function in_chunks(command, key, list)
+  for from = 1, #list, CHUNK do redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, #list))) end
+end

@@ -1,0 +1,29 @@
+--[[
+  Housekeeping of one topic: trims its log by age, and forgets watermarks that the log was trimmed past (delivery.md §5.3, §9.1).
+
+  Why a script: the oldest entry and the figures that say what it is change together.
+
+  KEYS[1]  xg:{t:NODE}:topic   KEYS[2]  xg:{t:NODE}:log   KEYS[3]  xg:{t:NODE}:positions
+  ARGV[1]  now, ms   ARGV[2..6]  retention: age ms, entries, bytes, minimum age ms, most entries trimmed now
+  ARGV[7…]  instances whose watermarks to look at
+
+  Returns  {"gone"} or {"topic", 1 when it was trimmed, else 0}
+  Cost     O(trimmed + instances)
+]]
+local function id(seq) return string.format('%.0f-0', seq) end
+-- @include trim
+local f = redis.call('HMGET', KEYS[1], 'ct', 'seq', 'first', 'fstamp', 'bytes', 'wd')
+if not f[1] then return { 'gone' } end
+local t = { seq = tonumber(f[2]), first = tonumber(f[3]), fstamp = tonumber(f[4]), bytes = tonumber(f[5]), wd = tonumber(f[6]) }
+local limits = {}
+for i = 2, 6 do limits[#limits + 1] = tonumber(ARGV[i]) end
+local trimmed = plan_trim(t, tonumber(ARGV[1]), limits, 0, 0)
+if trimmed then
+  redis.call('HSET', KEYS[1], 'first', string.format('%.0f', t.first), 'fstamp', string.format('%.0f', t.fstamp), 'bytes', string.format('%.0f', t.bytes))
+  redis.call('XTRIM', KEYS[2], 'MINID', id(t.first))
+end
+for i = 7, #ARGV do
+  local mark = redis.call('HGET', KEYS[3], ARGV[i])
+  if mark and tonumber(string.match(mark, '^%d+')) < t.first - 1 then redis.call('HDEL', KEYS[3], ARGV[i]) end
+end
+return { 'topic', trimmed and 1 or 0 }
