@@ -41,12 +41,12 @@ export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
    * @throws PubsubError `node-does-not-exist` | `insufficient-privileges` | `blocked`
    */
   async perform({ node, redirect }, who, deps) {
-    const { pending, notify } = await untilFresh(async () => {
+    const { pending, notify, notificationType } = await untilFresh(async () => {
       const { record, affiliation } = await openTopic(node, who, deps);
       demandGrant('delete', node, who, deps);
       demand(decideOwn(affiliation), 'delete', node, who, deps);
       const pending = (await deps.store.subscriptions(node)).filter(({ state }) => state === 'pending');
-      const notify = record.config.notifyDelete;
+      const { notifyDelete: notify, notificationType } = record.config;
       const done = await deps.store.commit(node, guardOf(record), {
         kind: 'delete',
         publisher: who.account,
@@ -56,12 +56,13 @@ export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
       });
       if (done === 'stale') return done;
       if (done === 'gone') throw new PubsubError('node-does-not-exist');
-      return { pending, notify };
+      return { pending, notify, notificationType };
     });
     deps.audit.changed({ account: who.account, node, action: 'delete' });
     if (!notify) return;
     for (const { jid } of pending) {
-      const message = new Element('message', { from: deps.domain, to: jid, id: deps.randomId() });
+      const type = notificationType === 'normal' ? {} : { type: notificationType }; // §16.4.4
+      const message = new Element('message', { from: deps.domain, to: jid, id: deps.randomId(), ...type });
       const element = message.c('event', { xmlns: NS.pubsubEvent }).c('delete', { node });
       if (redirect !== undefined) element.c('redirect', { uri: redirect });
       await deps.outbound.send(message);
