@@ -1,0 +1,36 @@
+import type { JID } from '../../jid.ts';
+import { MAX_RESUME_BYTES, MAX_RESUME_STATES, type ResumeState, type ResumeStates } from '../resume-states.ts';
+import type { RedisConnections } from './connections.ts';
+import { type StreamKeys, streamKeys } from './keys.ts';
+import { asAnswer, streamScript } from './scripts.ts';
+
+const PUT = streamScript('put-resume-1');
+const TAKE = streamScript('take-resume-1');
+const DROP = streamScript('drop-resume-1');
+
+export class RedisResumeStates implements ResumeStates {
+  readonly #redis: RedisConnections;
+  readonly #keys: StreamKeys;
+
+  constructor(redis: RedisConnections) {
+    this.#redis = redis;
+    this.#keys = streamKeys(redis.settings.keyPrefix);
+  }
+
+  async put(account: JID, smId: string, state: ResumeState, forMs: number): Promise<'stored' | 'full'> {
+    const text = JSON.stringify(state);
+    if (Buffer.byteLength(text) > MAX_RESUME_BYTES) return 'full';
+    const args = [smId, text, String(Math.ceil(forMs)), String(MAX_RESUME_STATES)];
+    return asAnswer(PUT, ['stored', 'full'], await this.#redis.runDurably(PUT, [this.#keys.resume(account)], args))[0];
+  }
+
+  async take(account: JID, smId: string): Promise<ResumeState | undefined> {
+    const reply = await this.#redis.runDurably(TAKE, [this.#keys.resume(account)], [smId]);
+    const [word, text] = asAnswer(TAKE, ['taken', 'none'], reply);
+    return word === 'taken' ? (JSON.parse(text as string) as ResumeState) : undefined;
+  }
+
+  async dropAll(account: JID): Promise<void> {
+    asAnswer(DROP, ['dropped'], await this.#redis.runDurably(DROP, [this.#keys.resume(account)], []));
+  }
+}
