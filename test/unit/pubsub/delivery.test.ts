@@ -296,6 +296,23 @@ describe('offline delivery, RFC 8600 §6 and delivery.md §4', () => {
     expect(session.seqs(NODE)).toEqual([1, 4]);
   });
 
+  it('max_items takes nothing from those who catch up: what it displaced still comes (delivery.md §1.4)', async () => {
+    await create(store, NODE, { maxItems: 1, notifyRetract: true });
+    await subscribe(store, NODE, ALICE);
+    const slow = join(delivery, `${ALICE}/slow`, (s) => {
+      s.room = 1;
+    });
+    await settled(slow);
+    for (const id of ['first', 'second', 'third']) await publish(store, NODE, id); // each displaces the one before
+    const late = join(delivery, `${ALICE}/late`);
+    slow.room = 99;
+    delivery.writable(slow);
+    for (const session of [slow, late]) {
+      await has(session, NODE, 5);
+      expect(session.seqs(NODE)).toEqual([1, 2, 3, 4, 5]);
+    }
+  });
+
   it('tells of a gap when retention has passed the position, once (delivery.md §9.1)', async () => {
     await delivery.close();
     await under.destroy();

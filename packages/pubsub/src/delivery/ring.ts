@@ -51,7 +51,8 @@ export class Slot {
   withdrawnBy(entry: LogEntry): void {
     if (this.entry.kind !== 'published' || this.entry.seq >= entry.seq) return;
     const all = entry.kind === 'purged' || entry.kind === 'deleted';
-    if (all || (entry.kind === 'retracted' && entry.itemId === this.entry.itemId)) this.isSkipped = true;
+    const isRetraction = entry.kind === 'retracted' && entry.isEviction !== true;
+    if (all || (isRetraction && entry.itemId === this.entry.itemId)) this.isSkipped = true;
   }
 }
 

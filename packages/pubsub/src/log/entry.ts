@@ -53,6 +53,8 @@ export interface LogEntry extends EntryId {
    * whoever missed it is owed a `<gap/>`.
    */
   readonly isTransient?: boolean;
+  /** True for a retraction that max_items made: the retained item went, the entries of the log stay (delivery.md §1.4). */
+  readonly isEviction?: boolean;
   /** Whether consumers are told of this entry: always for published; by configuration or `notify` for the rest. */
   readonly notify: boolean;
   /** For deleted: where the topic went (XEP-0060 §8.4). */

@@ -316,6 +316,7 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
       readonly redirect?: string;
       readonly digest?: string | undefined;
       readonly previousSeq?: number | undefined;
+      readonly isEviction?: boolean;
     },
   ): LogEntry {
     const { payload } = fields;
@@ -333,6 +334,7 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
       ...(payload && !isTransient ? { b: payload.bytes.length } : {}),
       ...(payload?.lang === undefined || isTransient ? {} : { l: payload.lang }),
       ...(isTransient ? { t: 1 as const } : {}),
+      ...(fields.isEviction ? { e: 1 as const } : {}),
       ...(fields.digest === undefined ? {} : { h: fields.digest }),
       ...(fields.previousSeq === undefined ? {} : { v: fields.previousSeq }),
     };
@@ -438,7 +440,7 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
     for (const itemId of itemIds) {
       this.#dropItem(topic, this.#items.get(nameKey(topic.id, itemId))!);
       if (topic.config.notifyRetract)
-        entries.push(this.#append(topic, 'retracted', { publisher, stampMs, notify: true, itemId }));
+        entries.push(this.#append(topic, 'retracted', { publisher, stampMs, notify: true, itemId, isEviction: true }));
     }
     return itemIds;
   }

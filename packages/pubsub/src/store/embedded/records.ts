@@ -58,6 +58,8 @@ export interface StoredEntry {
   readonly w?: 1;
   /** 1: had a payload that was never stored. */
   readonly t?: 1;
+  /** 1: a retraction that max_items made. */
+  readonly e?: 1;
   /** Digest of the request key. */
   readonly h?: string;
   /** Number of the entry that the same item had before, while both are retained in the log. */
@@ -126,6 +128,7 @@ export function entryOf(topic: StoredNumbers, seq: number, stored: StoredEntry, 
     ...(payload ? { payload: payloadOf(payload, stored.l) } : {}),
     isWithdrawn: isWithdrawn(topic, seq, stored),
     ...(stored.t ? { isTransient: true } : {}),
+    ...(stored.e ? { isEviction: true } : {}),
     notify: stored.n === 1,
     ...(stored.r === undefined ? {} : { redirect: stored.r }),
   };
