@@ -263,6 +263,14 @@ describe('delete, XEP-0060 §8.4 (P-U40, P-F14)', () => {
     ]);
   });
 
+  it('§16.4.4: tells those whose request waits in the style of the topic (P-N14)', async () => {
+    await h.must(HAMLET, 'set', createNode('headlines', { notification_type: 'headline' }));
+    await h.must(OTHER, 'set', pubsub(`<subscribe node='headlines' jid='bernardo@denmark.lit'/>`));
+    h.sent();
+    await h.must(HAMLET, 'set', owner(`<delete node='headlines'/>`));
+    expect(h.sent().map(({ attrs }) => attrs.type)).toEqual(['headline']);
+  });
+
   it('§6.1.3.11: who subscribes later hears where it went (P-E013)', async () => {
     await h.ask(xep0060(158));
     const answer = await h.request(OTHER, 'set', pubsub(`<subscribe node='princely_musings' jid='bernardo@denmark.lit'/>`));
