@@ -20,7 +20,7 @@ import type { Operation } from './metrics.ts';
 import { NodeConfigForm } from './node/node-config.ts';
 import { verbElement } from './request/parse.ts';
 import type { Requester, SealedVerb, VerbKey, VerbNamespace } from './request/verb.ts';
-import { StoreFull, StoreUnavailable } from './store/store-error.ts';
+import { StoreFull } from './store/store-error.ts';
 import { answerRequest, resendRequests } from './verbs/authorize.ts';
 import { type NotificationIds, takeBounce } from './verbs/bounce.ts';
 import type { VerbDeps } from './verbs/deps.ts';
@@ -145,10 +145,6 @@ async function orResourceConstraint<T>(run: () => T | Promise<T>): Promise<T> {
     return await run();
   } catch (error) {
     if (error instanceof StoreFull) throw new StanzaError('resource-constraint', { text: 'no room to store this', cause: error });
-    // A condition of type `wait`: whether a change was made is unknown, and the same request again is recognised.
-    if (error instanceof StoreUnavailable) {
-      throw new StanzaError('resource-constraint', { text: 'the store cannot be asked now', cause: error });
-    }
     throw error;
   }
 }

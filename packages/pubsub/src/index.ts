@@ -18,7 +18,6 @@ export { ENVIRONMENT_OPTIONS } from './store/embedded/environment.ts';
 export * from './store/log-reader.ts';
 export * from './store/log-retention.ts';
 export * from './store/position-store.ts';
-export type { Durability } from './store/redis/connections.ts';
 export { openRedisTopicStore, RedisTopicStore, type RedisTopicStoreOptions } from './store/redis/redis-topic-store.ts';
 export * from './store/store-error.ts';
 export * from './store/topic-config.ts';

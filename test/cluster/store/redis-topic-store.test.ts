@@ -1,7 +1,33 @@
-import { openRedisTopicStore, type RedisTopicStoreOptions } from '@xmpp-grid/pubsub';
-import { afterAll, beforeAll, describe } from 'vitest';
+import {
+  type EntryId,
+  type LogEntry,
+  openRedisTopicStore,
+  type RedisTopicStore,
+  type RedisTopicStoreOptions,
+  StoreFormatError,
+  StoreFull,
+} from '@xmpp-grid/pubsub';
+import { StoreUnavailable } from '@xmpp-grid/stream';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
 import { describeTopicStore } from '../../support/store-conformance.ts';
+import {
+  commit,
+  config,
+  create,
+  OWNER,
+  payload,
+  publication,
+  publish,
+  publishMany,
+  subscribe,
+  T0,
+} from '../../support/topics.ts';
+
+const NODE = 'grid/sightings';
+const ALICE = 'alice@grid.example';
+const BOB = 'bob@grid.example';
 
 let prefixes = 0;
 function nextPrefix(): string {
@@ -9,22 +35,59 @@ function nextPrefix(): string {
   return `test-${process.pid}-${Date.now()}-${prefixes}:`;
 }
 
+const optionsFor = (redis: TestRedis, more: Partial<RedisTopicStoreOptions> = {}): RedisTopicStoreOptions => ({
+  redis: { host: redis.host, port: redis.port },
+  prefix: nextPrefix(),
+  durability: { kind: 'memory' },
+  ...more,
+});
+
+/** Entries that the store hands on, in their order. */
+function heardBy(store: RedisTopicStore, node = NODE): LogEntry[] {
+  const heard: LogEntry[] = [];
+  store.onEntries((appended) => {
+    if (appended.node === node) heard.push(...appended.entries);
+  });
+  return heard;
+}
+
+const seqs = (entries: readonly LogEntry[]) => entries.map(({ seq }) => seq);
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i + 1);
+const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 10_000, interval: 10 });
+
 describe.skipIf(!hasRedis())('over one Redis', () => {
   let redis: TestRedis;
+  let raw: Redis;
+  const open: RedisTopicStore[] = [];
   beforeAll(async () => {
     redis = await startRedis();
+    raw = new Redis(redis.url);
+    raw.on('error', () => undefined);
   });
-  afterAll(() => redis.stop());
+  afterEach(async () => {
+    for (const store of open.splice(0)) await store.close();
+  });
+  afterAll(async () => {
+    raw.disconnect();
+    await redis.stop();
+  });
 
-  const options = (more: Partial<RedisTopicStoreOptions> = {}): RedisTopicStoreOptions => ({
-    redis: { host: redis.host, port: redis.port },
-    prefix: nextPrefix(),
-    durability: 'memory',
-    ...more,
-  });
+  const stores = async (count: number, more: Partial<RedisTopicStoreOptions> = {}) => {
+    const options = optionsFor(redis, more);
+    const made = await Promise.all(Array.from({ length: count }, () => openRedisTopicStore(options)));
+    open.push(...made);
+    return { prefix: options.prefix!, made };
+  };
+  /** Two instances and the key of the topic that the first has made. */
+  const pair = async (more: Partial<RedisTopicStoreOptions> = {}, changed: Parameters<typeof config>[0] = {}) => {
+    const { prefix, made } = await stores(2, more);
+    const [one, two] = made as [RedisTopicStore, RedisTopicStore];
+    await create(one, NODE, changed);
+    return { prefix, one, two, key: (noun: string) => `${prefix}{t:${NODE}}:${noun}` };
+  };
 
   describeTopicStore('redis', async (retention) => {
-    const chosen = options(retention ? { retention } : {});
+    const chosen = optionsFor(redis, retention ? { retention } : {});
     let store = await openRedisTopicStore(chosen);
     return {
       store,
@@ -35,5 +98,438 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       },
       destroy: () => store.close(),
     };
+  });
+
+  describe('several instances, delivery.md §1 to §3', () => {
+    it('number without holes when they publish at once, and each hears every entry once, in order (G-010, G-036)', async () => {
+      const { one, two } = await pair();
+      const heard = [heardBy(one), heardBy(two)];
+      await Promise.all([one.follow(NODE), two.follow(NODE)]);
+      await Promise.all([publishMany(one, NODE, 300), publishMany(two, NODE, 300, 300), publishMany(one, NODE, 300, 600)]);
+      for (const each of heard) {
+        await until(() => each.length >= 900);
+        expect(seqs(each)).toEqual(upTo(900));
+        for (const [i, entry] of each.entries()) expect(entry.prevUid).toBe(i === 0 ? '' : each[i - 1]!.uid);
+        expect(each.map(({ payload: carried }) => carried?.bytes.toString())).toEqual(
+          each.map(({ itemId }) => payload(itemId!).bytes.toString()),
+        );
+      }
+      expect(heard[0]).toEqual(heard[1]);
+    });
+
+    it('a follower starts after the head that it was given, however busy the topic is (delivery.md §3.1)', async () => {
+      const { one, two } = await pair();
+      const heard = heardBy(two);
+      const busy = publishMany(one, NODE, 500);
+      await until(async () => (await one.head(NODE))!.seq > 0);
+      const record = (await two.follow(NODE))!;
+      await busy;
+      await until(() => heard.at(-1)?.seq === 500 || record.head.seq === 500);
+      expect(seqs(heard)).toEqual(upTo(500).slice(record.head.seq));
+    });
+
+    it('hears nothing after unfollow, and all again after the next follow', async () => {
+      const { one, two } = await pair();
+      const heard = heardBy(two);
+      await two.follow(NODE);
+      await publish(one, NODE, 'a');
+      await until(() => heard.length === 1);
+      await two.unfollow(NODE);
+      await publish(one, NODE, 'b');
+      await Promise.all([two.unfollow(NODE), two.follow(NODE)]);
+      await publish(one, NODE, 'c');
+      await until(() => heard.length === 2);
+      expect(seqs(heard)).toEqual([1, 3]);
+      expect(await two.follow('none')).toBeUndefined();
+    });
+
+    it('a payload over 16 KiB is not carried by the bell but read from the log (delivery.md §2.2)', async () => {
+      const { one, two, key } = await pair();
+      const heard = heardBy(two);
+      const messages: Buffer[] = [];
+      const listener = raw.duplicate();
+      listener.on('error', () => undefined);
+      listener.on('smessageBuffer', (_channel: Buffer, message: Buffer) => messages.push(message));
+      await listener.ssubscribe(key('bell'));
+      await two.follow(NODE);
+      const big = { bytes: Buffer.alloc(20_000, 'x'), lang: 'de' };
+      await commit(one, NODE, publication([], { items: [{ itemId: 'big', payload: big }] }));
+      await publish(one, NODE, 'small');
+      await until(() => heard.length === 2 && messages.length === 2);
+      expect(heard[0]!.payload).toEqual(big);
+      expect(messages[0]!.length).toBeLessThan(1_000);
+      expect(messages[1]!.toString()).toContain(payload('small').bytes.toString());
+      listener.disconnect();
+    });
+
+    it('caching off: others hear the payload by the bell, Redis holds it nowhere; a big one is a gap (delivery.md §9.2)', async () => {
+      const { prefix, one, two } = await pair({}, { persistItems: false });
+      const heard = heardBy(two);
+      await two.follow(NODE);
+      await publish(one, NODE, 'secret');
+      const big = { bytes: Buffer.alloc(20_000, 'x') };
+      await commit(one, NODE, publication([], { items: [{ itemId: 'big', payload: big }] }));
+      await until(() => heard.length === 2);
+      expect(heard[0]).toMatchObject({ payload: payload('secret'), isTransient: true });
+      expect(heard[1]).toMatchObject({ isTransient: true });
+      expect(heard[1]!.payload).toBeUndefined();
+      for (const name of await raw.keys(`${prefix}*`)) {
+        const dump = await raw.dumpBuffer(name);
+        expect(dump!.includes('<r xmlns')).toBe(false);
+        expect(dump!.includes('x'.repeat(50))).toBe(false);
+      }
+    });
+
+    it('a follower learns a new configuration, a deletion and the topic that follows it', async () => {
+      const { one, two } = await pair();
+      const records: (readonly [string, number, string])[] = [];
+      two.onEntries(({ record, entries }) => records.push([record.config.title, record.head.seq, entries.at(-1)!.kind]));
+      await two.follow(NODE);
+      const change = { publisher: OWNER, stampMs: T0, notify: true };
+      await commit(one, NODE, { kind: 'configure', config: config({ title: 'Second' }), ...change });
+      await until(() => records.length === 1);
+      await commit(one, NODE, { kind: 'delete', ...change });
+      await until(() => records.length === 2);
+      await create(one, NODE, { title: 'Third' });
+      await publish(one, NODE, 'a');
+      await until(() => records.length === 3);
+      expect(records).toEqual([
+        ['Second', 1, 'configured'],
+        ['Second', 2, 'deleted'],
+        ['Third', 3, 'published'],
+      ]);
+    });
+
+    it('bells lost with the connection are made good by comparing heads (delivery.md §3.1)', async () => {
+      const { one, two } = await pair({ headCheckMs: 600_000 });
+      const heard = heardBy(two);
+      await two.follow(NODE);
+      await publish(one, NODE, 'a');
+      await until(() => heard.length === 1);
+      const clients = String(await raw.client('LIST'));
+      const bells = clients.split('\n').filter((line) => line.includes('name=xmpp-grid-bells'));
+      expect(bells.length).toBeGreaterThanOrEqual(2);
+      for (const line of bells) await raw.client('KILL', 'ID', /id=(\d+)/.exec(line)![1]!);
+      await publish(one, NODE, 'b', 'c');
+      await until(() => heard.length === 3);
+      await publish(one, NODE, 'd');
+      await until(() => heard.length === 4);
+      expect(seqs(heard)).toEqual([1, 2, 3, 4]);
+    });
+
+    it('bells that never come are made good by the head check, doubled and damaged ones do nothing (delivery.md §3.3)', async () => {
+      const { one, two, key } = await pair({ headCheckMs: 50 });
+      const heard = heardBy(two);
+      await two.follow(NODE);
+      // Entries without a bell: what another instance appended while this one was deaf.
+      const before = (await one.record(NODE))!;
+      const uid = 'f'.repeat(16);
+      const entry = [
+        'u',
+        uid,
+        'q',
+        '',
+        'k',
+        'published',
+        's',
+        String(T0),
+        'a',
+        before.accessToken,
+        'p',
+        OWNER,
+        'n',
+        '1',
+        'i',
+        'silent',
+      ];
+      await raw
+        .multi()
+        .xadd(key('log'), '1-0', ...entry)
+        .hset(key('topic'), 'seq', '1', 'uid', uid)
+        .exec();
+      await until(() => heard.length === 1);
+      const messages: Buffer[] = [];
+      const listener = raw.duplicate();
+      listener.on('error', () => undefined);
+      listener.on('smessageBuffer', (_channel: Buffer, message: Buffer) => messages.push(message));
+      await listener.ssubscribe(key('bell'));
+      await publish(one, NODE, 'b');
+      await until(() => messages.length === 1);
+      for (const message of [messages[0]!, 'no bell', '3:abc', messages[0]!]) await raw.spublish(key('bell'), message);
+      await publish(one, NODE, 'c');
+      await until(() => heard.length === 3);
+      expect(heard.map(({ seq, itemId }) => [seq, itemId])).toEqual([
+        [1, 'silent'],
+        [2, 'b'],
+        [3, 'c'],
+      ]);
+      listener.disconnect();
+    });
+
+    it('tells of a fork: the log has another entry under a number that was heard (delivery.md §1.3)', async () => {
+      const forks: [string, EntryId][] = [];
+      const { one, two, key } = await pair({ onFork: (node, head) => forks.push([node, head]) });
+      const heard = heardBy(two);
+      await two.follow(NODE);
+      const [first] = await publish(one, NODE, 'a', 'b');
+      await until(() => heard.length === 2);
+      // What a failover to a replica that lags leaves.
+      await raw.xdel(key('log'), '2-0');
+      await raw.call('XSETID', key('log'), '1-0');
+      await raw.hset(key('topic'), 'seq', '1', 'uid', first!.uid);
+      const [other] = await publish(one, NODE, 'c');
+      await until(() => forks.length === 1);
+      expect(forks[0]).toEqual([NODE, { seq: 2, uid: other!.uid }]);
+      await publish(one, NODE, 'd');
+      await until(() => heard.length === 3);
+      expect(heard[2]).toMatchObject({ seq: 3, itemId: 'd' });
+    });
+
+    it('a repeated request is recognised by another instance (delivery.md §2.3)', async () => {
+      const { one, two } = await pair();
+      const first = await commit(one, NODE, publication(['a'], { requestKey: 'one' }));
+      expect(await two.commit(NODE, {}, publication(['a'], { requestKey: 'one', stampMs: T0 + 119_999 }))).toEqual({
+        kind: 'repeated',
+        itemIds: ['a'],
+        entries: first.entries.map(({ seq, uid }) => ({ seq, uid })),
+      });
+    });
+
+    it('the index of an account misses nothing when two instances subscribe and unsubscribe it at once (delivery.md §2.7)', async () => {
+      const { one, two } = await pair();
+      for (let round = 0; round < 30; round += 1) {
+        const set = (store: RedisTopicStore, jid: string, state: 'subscribed' | 'none') =>
+          commit(store, NODE, { kind: 'own-subscription', jid, state, stampMs: T0 });
+        await Promise.all([
+          set(one, `${ALICE}/a`, 'subscribed'),
+          set(two, `${ALICE}/b`, 'none'),
+          set(two, `${ALICE}/b`, round % 2 === 0 ? 'subscribed' : 'none'),
+          set(one, `${ALICE}/a`, 'none'),
+        ]);
+        const left = await one.subscriptionsOf(NODE, ALICE);
+        if (left.length > 0) expect(await one.topicsOf(ALICE)).toEqual([NODE]);
+        for (const resource of ['a', 'b']) await set(one, `${ALICE}/${resource}`, 'none');
+        expect(await two.topicsOf(ALICE)).toEqual([]);
+      }
+    });
+
+    it('see each other’s topics in lists', async () => {
+      const { one, two } = await pair();
+      const names = async (store: RedisTopicStore) => (await store.topics({ max: 10 }, () => true)).entries;
+      expect(await names(two)).toEqual([NODE]);
+      await create(one, 'a');
+      await create(two, 'b');
+      expect(await names(one)).toEqual(['a', 'b', NODE]);
+      expect(await names(two)).toEqual(['a', 'b', NODE]);
+      await commit(two, 'a', { kind: 'delete', publisher: OWNER, stampMs: T0, notify: false });
+      expect(await names(one)).toEqual(['b', NODE]);
+    });
+  });
+
+  describe('what Redis does, and what becomes of it', () => {
+    it('goes on after SCRIPT FLUSH, reading and writing', async () => {
+      const { one, two } = await pair();
+      await publish(one, NODE, 'a');
+      await raw.script('FLUSH');
+      await Promise.all([publish(one, NODE, 'b'), publish(two, NODE, 'c'), one.position(NODE, ALICE)]);
+      await raw.script('FLUSH');
+      expect(await one.items(NODE, { max: 9 })).toMatchObject({ count: 3 });
+      expect((await one.head(NODE))!.seq).toBe(3);
+    });
+
+    it('refuses data of another version and says what to do', async () => {
+      const options = optionsFor(redis);
+      await raw.set(`${options.prefix}format`, '99');
+      const opening = openRedisTopicStore(options);
+      await expect(opening).rejects.toThrow(StoreFormatError);
+      await expect(opening).rejects.toThrow(/format 99.*start the version that wrote them/);
+    });
+
+    it('a purge leaves no payload in Redis', async () => {
+      const { one, key } = await pair();
+      await publishMany(one, NODE, 30);
+      await commit(one, NODE, { kind: 'purge', publisher: OWNER, stampMs: T0, notify: false });
+      await until(async () => (await raw.xlen(key('log'))) === 1);
+      expect(await raw.exists(key('items'), key('order'))).toBe(0);
+      const page = await one.readLog(NODE, { seq: 0, uid: '' }, 100, 1 << 20);
+      expect(page !== 'gone' && seqs(page.entries)).toEqual(upTo(31));
+    });
+
+    it('housekeeping trims by age, forgets old watermarks and broken names; tombstones expire (delivery.md §9.1)', async () => {
+      const HOUR = 3_600_000;
+      const { prefix, one, key } = await pair({ retention: { maxAgeMs: HOUR } });
+      await subscribe(one, NODE, ALICE);
+      const made = await publish(one, NODE, 'a', 'b', 'c');
+      const at = { seq: made[0]!.seq, uid: made[0]!.uid };
+      await one.update(NODE, { instance: 'i1', settle: new Map(), delegate: new Map([[ALICE, at]]), watermark: at });
+      await raw.zadd(`${prefix}topics`, '0', 'half made');
+      await one.sweep(T0 + HOUR - 1, 10);
+      expect(await one.readLog(NODE, { seq: 0, uid: '' }, 9, 1 << 20)).toMatchObject({ firstSeq: 1 });
+      await one.sweep(T0 + HOUR, 10);
+      expect(await one.readLog(NODE, { seq: 0, uid: '' }, 9, 1 << 20)).toMatchObject({ firstSeq: 4, entries: [] });
+      expect(await raw.hexists(key('positions'), '@i1')).toBe(0);
+      expect(await raw.zrange(`${prefix}topics`, '0', '-1')).toEqual([NODE]);
+      await commit(one, NODE, { kind: 'delete', publisher: OWNER, stampMs: T0, notify: false });
+      for (const noun of ['topic', 'log']) expect(await raw.pttl(key(noun))).toBeGreaterThan(HOUR - 60_000);
+      await create(one, NODE);
+      for (const noun of ['topic', 'log']) expect(await raw.pttl(key(noun))).toBe(-1);
+    });
+
+    it('costs one script and one bell a publish (design §11)', async () => {
+      const own = await startRedis({ isOwn: true });
+      const store = await openRedisTopicStore(optionsFor(own));
+      const admin = new Redis(own.url);
+      admin.on('error', () => undefined);
+      await create(store, NODE);
+      await publish(store, NODE, 'warm');
+      await admin.config('RESETSTAT');
+      const PUBLISHES = 500;
+      await publishMany(store, NODE, PUBLISHES);
+      const calls = new Map(
+        [...(await admin.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=(\d+)/g)].map(([, name, count]) => [
+          name,
+          Number(count),
+        ]),
+      );
+      expect(calls.get('evalsha')).toBe(PUBLISHES);
+      expect(calls.get('spublish')).toBe(PUBLISHES);
+      const inside = ['hmget', 'zscore', 'xadd', 'hset', 'zadd', 'zcard', 'spublish'];
+      const others = [...calls.keys()].filter((name) => !['evalsha', 'info', 'config|resetstat', ...inside].includes(name!));
+      expect(others).toEqual([]);
+      const figures = [...calls]
+        .filter(([name]) => inside.includes(name!))
+        .map(([name, count]) => `${name} ${count! / PUBLISHES}`);
+      console.log(`commands a publish: evalsha 1; inside it ${figures.join(', ')}`);
+      await store.close();
+      admin.disconnect();
+      await own.stop();
+    });
+
+    it('prints what a subscription, a retained item and a log entry weigh (design §5)', async () => {
+      const { one, key } = await pair({}, { maxItems: 10_000 });
+      const COUNT = 3_000;
+      const usage = async (noun: string) => Number(await raw.call('MEMORY', 'USAGE', key(noun), 'SAMPLES', '0'));
+      const bytes = Buffer.alloc(1_400, 'x');
+      for (let i = 0; i < COUNT; i += 500) {
+        await Promise.all(
+          Array.from({ length: 500 }, (_, j) =>
+            commit(one, NODE, publication([], { items: [{ itemId: `item-${i + j}-of-some-length`, payload: { bytes } }] })),
+          ),
+        );
+        await Promise.all(Array.from({ length: 500 }, (_, j) => subscribe(one, NODE, `platform-${i + j}@grid.example`)));
+      }
+      const [subscriptions, items, order, log] = await Promise.all(['subscriptions', 'items', 'order', 'log'].map(usage));
+      const index = Number(await raw.memory('USAGE', `${key('').split('{')[0]}{u:platform-1@grid.example}:topics`));
+      const each = {
+        subscription: Math.round(subscriptions! / COUNT),
+        'index entry': index,
+        'retained item of 1,400 bytes': Math.round((items! + order!) / COUNT),
+        'log entry of 1,400 bytes': Math.round(log! / COUNT),
+      };
+      console.log(`bytes of Redis: ${JSON.stringify(each)}`);
+      expect(each.subscription).toBeLessThan(300);
+      expect(each['retained item of 1,400 bytes']).toBeLessThan(2_048);
+      expect(each['log entry of 1,400 bytes']).toBeLessThan(2_048);
+    });
+  });
+});
+
+describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
+  it('killed while publishes are under way: unknown ones fail as such, acknowledged ones are there after it (G-035)', async () => {
+    const redis = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
+    const store = await openRedisTopicStore(optionsFor(redis, { durability: { kind: 'fsync' } }));
+    await create(store, NODE);
+    const acknowledged: LogEntry[] = [];
+    const failures: unknown[] = [];
+    const publishing = Array.from({ length: 8 }, async (_, worker) => {
+      for (let i = 0; failures.length < 50; i += 1) {
+        try {
+          acknowledged.push(...(await publish(store, NODE, `${worker} ${i}`)));
+        } catch (error) {
+          failures.push(error);
+          await new Promise(setImmediate);
+        }
+      }
+    });
+    await until(() => acknowledged.length > 100);
+    await redis.kill();
+    await Promise.all(publishing);
+    for (const failure of failures) expect(failure).toBeInstanceOf(StoreUnavailable);
+    await expect(store.record(NODE)).rejects.toThrow(StoreUnavailable);
+    await expect(store.follow(NODE)).rejects.toThrow(StoreUnavailable);
+    await redis.restart();
+    await until(() => store.head(NODE).catch(() => undefined));
+    const page = await store.readLog(NODE, { seq: 0, uid: '' }, 1_000_000, 1 << 30);
+    if (page === 'gone') throw new Error('the topic is gone');
+    const stored = new Map(page.entries.map(({ seq, uid }) => [seq, uid]));
+    expect(acknowledged.filter(({ seq, uid }) => stored.get(seq) !== uid)).toEqual([]);
+    expect(seqs(page.entries)).toEqual(upTo(page.entries.length));
+    const [next] = await publish(store, NODE, 'after');
+    expect(next!.seq).toBe(page.entries.length + 1);
+    await store.close();
+    await redis.stop();
+  });
+
+  it('replicas: acknowledged when a replica has it, unknown when none confirms (delivery.md §2.5)', async () => {
+    const primary = await startRedis({ isOwn: true });
+    const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(primary.port)] });
+    const admin = new Redis(primary.url);
+    admin.on('error', () => undefined);
+    await until(async () => /slave0:.*state=online/.test(await admin.info('replication')));
+    const store = await openRedisTopicStore(optionsFor(primary, { durability: { kind: 'replicas', count: 1 }, timeoutMs: 500 }));
+    await create(store, NODE);
+    const made = (await Promise.all(Array.from({ length: 100 }, (_, i) => publish(store, NODE, `item ${i}`)))).flat();
+    expect(new Set(seqs(made)).size).toBe(100);
+    await replica.kill();
+    await expect(publish(store, NODE, 'alone')).rejects.toThrow(StoreUnavailable);
+    await expect(subscribe(store, NODE, BOB)).rejects.toThrow(StoreUnavailable);
+    await store.close();
+    admin.disconnect();
+    await replica.stop();
+    await primary.stop();
+  });
+
+  it('answers StoreFull when Redis has no room or too few replicas to write, and nothing was changed', async () => {
+    const redis = await startRedis({ isOwn: true });
+    const admin = new Redis(redis.url);
+    admin.on('error', () => undefined);
+    const store = await openRedisTopicStore(optionsFor(redis));
+    await create(store, NODE);
+    const [first] = await publish(store, NODE, 'a');
+    for (const [name, bad, good] of [
+      ['maxmemory', '1mb', '0'],
+      ['min-replicas-to-write', '1', '0'],
+    ] as const) {
+      await admin.config('SET', name, bad);
+      const refused = publish(store, NODE, 'b');
+      await expect(refused).rejects.toThrow(StoreFull);
+      await expect(refused).rejects.toMatchObject({ what: 'memory' });
+      expect(await store.head(NODE)).toEqual({ seq: first!.seq, uid: first!.uid });
+      expect(await store.items(NODE, { max: 9 })).toMatchObject({ count: 1 });
+      await admin.config('SET', name, good);
+    }
+    expect((await publish(store, NODE, 'b'))[0]!.seq).toBe(2);
+    await store.close();
+    admin.disconnect();
+    await redis.stop();
+  });
+
+  it('a Redis that says nothing at all is unavailable in bounded time', async () => {
+    const redis = await startRedis({ isOwn: true });
+    const store = await openRedisTopicStore(optionsFor(redis, { timeoutMs: 100 }));
+    await create(store, NODE);
+    process.kill(redis.pid!, 'SIGSTOP');
+    await expect(publish(store, NODE, 'a')).rejects.toThrow(StoreUnavailable);
+    await expect(store.record(NODE)).rejects.toThrow(StoreUnavailable);
+    process.kill(redis.pid!, 'SIGCONT');
+    await until(() => publish(store, NODE, 'b').catch(() => undefined));
+    await store.close();
+    await redis.stop();
+  });
+
+  it('does not open without a Redis', async () => {
+    const redis = await startRedis({ isOwn: true });
+    await redis.stop();
+    await expect(openRedisTopicStore(optionsFor(redis))).rejects.toThrow(StoreUnavailable);
   });
 });

@@ -13,17 +13,6 @@ export class StoreFull extends Error {
   }
 }
 
-/**
- * Thrown when the store cannot be asked now, or did not answer in time: whether a change was made is unknown, and it may still
- * show (delivery.md §2.5). The request is answered with an error of type `wait`.
- */
-export class StoreUnavailable extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'StoreUnavailable';
-  }
-}
-
 /** Thrown on opening data that this program cannot read. The message says what to do; shown to the operator as it is. */
 export class StoreFormatError extends Error {
   constructor(message: string) {

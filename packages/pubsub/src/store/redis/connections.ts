@@ -1,25 +1,22 @@
+import { type Durability, StoreUnavailable } from '@xmpp-grid/stream';
 import { Redis, type RedisOptions } from 'ioredis';
-import { StoreFull, StoreUnavailable } from '../store-error.ts';
+import { StoreFull } from '../store-error.ts';
 import type { Script } from './scripts.ts';
-
-/**
- * When a change counts as durable (delivery.md §2.4): `memory` once Redis has it; `fsync` likewise, on a Redis whose AOF is
- * `always`; replicas once so many replicas of the primary have it too.
- */
-export type Durability = 'memory' | 'fsync' | { readonly replicas: number };
 
 export type Value = string | Buffer;
 
 const NO_ROOM = /^(?:OOM|MISCONF|NOREPLICAS)\b/;
-const NOT_NOW = /^(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|BUSY|UNBLOCKED)\b/;
+const NOT_NOW = /^(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|BUSY)\b/;
+/** What ioredis says of a command that it did not send. */
+const NOT_SENT = /isn't writeable|enableOfflineQueue/;
 
 /** What went wrong in Redis, in the store's words; anything else is a bug and stays as it is. */
 export function storeError(error: unknown): Error {
   if (error instanceof StoreFull || error instanceof StoreUnavailable) return error;
   if (!(error instanceof Error)) return new Error(String(error));
   if (NO_ROOM.test(error.message)) return new StoreFull('memory', 'Redis takes no more writes', { cause: error });
-  if (error.name === 'ReplyError' && !NOT_NOW.test(error.message)) return error;
-  return new StoreUnavailable('Redis cannot be asked now', { cause: error });
+  if (NOT_NOW.test(error.message) || NOT_SENT.test(error.message)) return new StoreUnavailable('not-done', error);
+  return error.name === 'ReplyError' ? error : new StoreUnavailable('unknown', error);
 }
 
 export const isNoScript = (error: unknown): boolean => error instanceof Error && error.message.startsWith('NOSCRIPT');
@@ -36,8 +33,11 @@ export function connect(options: RedisOptions, name: string, onError: (error: Er
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
-    maxRetriesPerRequest: null,
+    // With 0, commands under way fail as soon as their connection does; otherwise they wait for the next one.
+    maxRetriesPerRequest: 0,
     connectionName: `xmpp-grid-${name}`,
+    // A primary that became a replica: look again for the primary.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
     retryStrategy: (times) => Math.min(50 * times, 2_000),
   });
   redis.on('error', onError);
@@ -60,7 +60,8 @@ const MAX_PENDING = 20_000;
 
 /**
  * Commands over one connection, in the order asked, each resolved when what it changed is durable. Those that come together
- * share a pipeline and its WAIT. A reply that does not come is reported as `StoreUnavailable`: whether the change was made is then unknown.
+ * share a pipeline and its WAIT. A reply that does not come is a `StoreUnavailable` of unknown outcome: the change may still
+ * show.
  */
 export class CommandQueue {
   readonly #redis: Redis;
@@ -72,7 +73,7 @@ export class CommandQueue {
 
   constructor(redis: Redis, durability: Durability, timeoutMs: number) {
     this.#redis = redis;
-    this.#replicas = typeof durability === 'object' ? durability.replicas : 0;
+    this.#replicas = durability.kind === 'replicas' ? durability.count : 0;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -87,7 +88,7 @@ export class CommandQueue {
   #enqueue(command: string, args: readonly (Value | number)[], script?: Script): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length + this.#underWay >= MAX_PENDING) {
-        reject(new StoreUnavailable('too many changes are waiting for Redis'));
+        reject(new StoreUnavailable('not-done', new Error('too many commands are waiting for Redis')));
         return;
       }
       this.#queue.push({ command, args, resolve, reject, ...(script ? { script } : {}) });
@@ -116,7 +117,7 @@ export class CommandQueue {
       const confirmed = this.#replicas > 0 ? replies[batch.length] : undefined;
       const unconfirmed =
         confirmed && (confirmed[0] !== null || Number(confirmed[1]) < this.#replicas)
-          ? new StoreUnavailable('too few replicas confirmed the change in time', { cause: confirmed[0] ?? undefined })
+          ? new StoreUnavailable('unknown', confirmed[0] ?? new Error('too few replicas confirmed the change in time'))
           : undefined;
       const again: Queued[] = [];
       for (const [i, write] of batch.entries()) {
@@ -144,13 +145,13 @@ export class CommandQueue {
     const late = new Promise<never>((_, reject) => {
       // WAIT itself answers after its time; this is for a Redis that says nothing at all.
       timer = setTimeout(() => {
-        reject(new StoreUnavailable('Redis did not answer in time'));
+        reject(new StoreUnavailable('unknown', new Error('Redis did not answer in time')));
         this.#redis.disconnect(true);
       }, 2 * this.#timeoutMs);
     });
     try {
       const replies = await Promise.race([pipeline.exec(), late]);
-      if (!replies) throw new StoreUnavailable('the connection to Redis broke');
+      if (!replies) throw new StoreUnavailable('unknown', new Error('the connection to Redis broke'));
       return replies;
     } finally {
       clearTimeout(timer);

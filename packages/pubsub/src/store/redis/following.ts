@@ -1,7 +1,7 @@
+import { StoreUnavailable } from '@xmpp-grid/stream';
 import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import type { Appended, LogPage } from '../log-reader.ts';
-import { StoreUnavailable } from '../store-error.ts';
 import type { TopicRecord } from '../topic-store.ts';
 import type { RedisKeys } from './keys.ts';
 import { type Bell, bellOf } from './records.ts';
@@ -47,6 +47,8 @@ interface Tail {
   mustReadAgain: boolean;
   timer: NodeJS.Timeout | undefined;
   checkedMs: number;
+  /** Where the tail stood when the log was read last for what `ahead` holds. */
+  readFor: number;
 }
 
 /**
@@ -100,6 +102,7 @@ export class Following {
       mustReadAgain: false,
       timer: undefined,
       checkedMs: Date.now(),
+      readFor: -1,
     };
     this.#tails.set(node, tail);
     this.#byChannel.set(this.#deps.keys.bell(node), tail);
@@ -242,8 +245,15 @@ export class Following {
     }
     if (this.#tails.get(tail.node) !== tail) return;
     this.#drain(tail);
-    if (isLate) tail.timer ??= setTimeout(() => void this.#catchUp(tail), RETRY_MS).unref();
-    else if (tail.ahead.size > 0) tail.timer ??= setTimeout(() => void this.#catchUp(tail), BELLS_MS).unref();
+    if (!isLate && tail.ahead.size > 0 && tail.readFor === tail.head.seq) {
+      // Read twice in vain: the log does not lead there.
+      tail.ahead.clear();
+      tail.aheadBytes = 0;
+    }
+    tail.readFor = tail.head.seq;
+    if (isLate || tail.ahead.size > 0) {
+      tail.timer ??= setTimeout(() => void this.#catchUp(tail), isLate ? RETRY_MS : BELLS_MS).unref();
+    }
   }
 
   async #readPages(tail: Tail): Promise<void> {
@@ -274,7 +284,7 @@ export class Following {
 
   #subscribe(channels: readonly string[]): Promise<unknown> {
     return this.#deps.subscriber.ssubscribe(...channels).catch((cause: unknown) => {
-      throw new StoreUnavailable('the connection that hears bells is broken', { cause });
+      throw new StoreUnavailable('not-done', cause);
     });
   }
 

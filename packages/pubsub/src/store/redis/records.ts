@@ -38,6 +38,7 @@ export function entryOf(seq: number, fields: readonly unknown[], withdrawnSeq = 
     ...(Buffer.isBuffer(bytes) && !isWithdrawn ? { payload: payloadOf(bytes, optional('l')) } : {}),
     isWithdrawn,
     ...(found.has('t') ? { isTransient: true } : {}),
+    ...(found.has('e') ? { isEviction: true } : {}),
     notify: text(found.get('n')) === '1',
     ...(redirect === undefined ? {} : { redirect }),
   };

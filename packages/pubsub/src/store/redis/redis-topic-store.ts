@@ -1,3 +1,4 @@
+import type { Durability } from '@xmpp-grid/stream';
 import type { Redis, RedisOptions } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import { accountOf, nodeKey } from '../embedded/keys.ts';
@@ -10,7 +11,7 @@ import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFormatError, StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
 import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
-import { CommandQueue, connect, type Durability, storeError, type Value } from './connections.ts';
+import { CommandQueue, connect, storeError, type Value } from './connections.ts';
 import { Following } from './following.ts';
 import { type RedisKeys, redisKeys } from './keys.ts';
 import { Netstrings } from './netstrings.ts';
@@ -22,6 +23,7 @@ export interface RedisTopicStoreOptions {
   readonly redis: RedisOptions;
   /** Before every key; `xg:` if absent. Stores with one prefix share their topics. */
   readonly prefix?: string;
+  /** What was settled when Redis was checked (delivery.md §2.4): `RedisConnections.durability`. */
   readonly durability: Durability;
   readonly retention?: Partial<LogRetention>;
   /** How long replicas may take to confirm a change; twice as long until Redis counts as silent. 2,000 if absent. */
@@ -86,7 +88,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const subscriber = connect(options.redis, 'bells', failed);
     const writing = ['write-0', 'write-1'].map((name) => connect(options.redis, name, failed));
     this.#connections = [reading, subscriber, ...writing];
-    this.#reader = new CommandQueue(reading, 'memory', timeoutMs);
+    this.#reader = new CommandQueue(reading, { kind: 'memory' }, timeoutMs);
     this.#writers = writing.map((redis) => new CommandQueue(redis, options.durability, timeoutMs));
     this.#following = new Following({
       subscriber,
@@ -237,7 +239,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     return { node, ...configured, configToken, accessToken, head: { seq: number(seq), uid: text(uid) } };
   }
 
-  /** @throws StoreFull: nothing was changed; StoreUnavailable: unknown whether it was */
+  /** @throws StoreFull: nothing was changed; StoreUnavailable, whose outcome says whether that is known */
   async commit(node: string, guard: Guard, change: Change): Promise<Committed | 'stale' | 'gone'> {
     if (!nodeKey(node)) return 'gone';
     const { gaining, losing } = accountsOf(change);
