@@ -45,6 +45,7 @@ export * from './session/session.ts';
 export * from './session/sessions.ts';
 export * from './transport/close-reason.ts';
 export * from './transport/listener.ts';
+export * from './transport/proxy-protocol.ts';
 export * from './transport/xml-stream.ts';
 export * from './xml/element.ts';
 export * from './xml/names.ts';

@@ -79,7 +79,7 @@ export class StreamMetrics {
     this.#closed.inc({ reason });
   }
 
-  rejected(reason: 'limit' | 'rate' | 'tls'): void {
+  rejected(reason: 'limit' | 'rate' | 'tls' | 'proxy_header'): void {
     this.#rejected.inc({ reason });
   }
 

@@ -2,6 +2,7 @@ import { type AddressInfo, createServer as createTcpServer, type Server, type So
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls';
 import type { KeyedRateLimit } from '../limits/rate-limit.ts';
 import type { Logger } from '../observe/log.ts';
+import { networkList, type ProxiedPeer, ProxyHeaderError, showPeer, takeProxyHeader } from './proxy-protocol.ts';
 
 /**
  * Accepts TCP connections and carries them over to TLS, at once (direct TLS, XEP-0368) or later (STARTTLS).
@@ -23,11 +24,22 @@ export interface ListenerOptions {
   readonly log: Logger;
   /** New connections from one address over time (RFC 6120 §13.12). */
   readonly connectionRate?: KeyedRateLimit;
-  rejected?(why: 'limit' | 'rate' | 'tls'): void;
+  /**
+   * Networks (`address/bits`) of load balancers. Connections from there must begin with a PROXY header of version 2, whose
+   * address counts in limits, logs and TLS facts; from elsewhere such a header is nothing but bad input. Default: none.
+   */
+  readonly trustedProxies?: readonly string[];
+  /** How long a load balancer may take to send its header, ms. Default 3,000. */
+  readonly proxyHeaderTimeoutMs?: number;
+  rejected?(why: 'limit' | 'rate' | 'tls' | 'proxy_header'): void;
 }
+
+const PROXY_HEADER_TIMEOUT_MS = 3_000;
 
 /** What happens to a connection: exactly one of the two is called for each handshake. */
 interface Handshake {
+  /** The client behind a load balancer. */
+  readonly peer: ProxiedPeer | undefined;
   readonly resolve: (socket: TLSSocket) => void;
   readonly reject: (error: Error) => void;
 }
@@ -40,16 +52,25 @@ export class Listener {
   /** Handshakes under way by the peer's address and port and ours: unique among open connections. */
   readonly #handshakes = new Map<string, Handshake>();
   readonly #sockets = new Set<Socket>();
+  readonly #isTrustedProxy: (address: string) => boolean;
+  /** Clients behind a load balancer, by their connection, and the key that it had under its own addresses. */
+  readonly #proxied = new WeakMap<Socket, { readonly key: string; readonly peer: ProxiedPeer }>();
   #whenIdle: (() => void)[] = [];
 
+  /** @throws RangeError when an entry of `trustedProxies` is no network */
   constructor(options: ListenerOptions) {
     this.#options = options;
+    this.#isTrustedProxy = networkList(options.trustedProxies ?? []);
     this.#tls = createTlsServer({ ...options.tls.options(), handshakeTimeout: options.handshakeTimeoutMs });
     this.#tls.on('secureConnection', (socket) => {
       const handshake = this.#handshakes.get(connectionKey(socket));
       this.#handshakes.delete(connectionKey(socket));
-      if (handshake === undefined) socket.destroy();
-      else handshake.resolve(socket);
+      if (handshake === undefined) {
+        socket.destroy();
+        return;
+      }
+      if (handshake.peer !== undefined) showPeer(socket, handshake.peer);
+      handshake.resolve(socket);
     });
     this.#tls.on('tlsClientError', (error, socket) => {
       const key = connectionKey(socket);
@@ -66,8 +87,8 @@ export class Listener {
   /** Listens; every accepted connection within the limits goes to `accept`. Rejects when the port cannot be had. */
   async listen(port: number, host: string, accept: (socket: Socket) => void): Promise<AddressInfo> {
     const server = createTcpServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
-      if (!this.#admit(socket)) return;
-      accept(socket);
+      if (this.#isTrustedProxy(socket.remoteAddress ?? '')) this.#admitProxied(socket, accept);
+      else if (this.#admit(socket)) accept(socket);
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -81,26 +102,54 @@ export class Listener {
     return server.address() as AddressInfo;
   }
 
+  /** Reads who the client is, then treats the connection as if it had come from there. */
+  #admitProxied(socket: Socket, accept: (socket: Socket) => void): void {
+    const { log, maxConnections, proxyHeaderTimeoutMs = PROXY_HEADER_TIMEOUT_MS } = this.#options;
+    const proxy = socket.remoteAddress;
+    if (this.#sockets.size >= maxConnections) {
+      this.#refuse(socket, 'limit', { remote: proxy, open: this.#sockets.size }, 'too many are open');
+      return;
+    }
+    this.#hold(socket);
+    socket.on('error', (error) => log.debug({ proxy, err: error.message }, 'socket error'));
+    takeProxyHeader(socket, proxyHeaderTimeoutMs).then(
+      (peer) => {
+        if (socket.destroyed) return;
+        if (peer !== undefined) {
+          this.#proxied.set(socket, { key: connectionKey(socket), peer });
+          showPeer(socket, peer);
+        }
+        // Without a client it is the balancer's own health check: not limited by address, or it would find us dead.
+        if (peer === undefined || this.#admit(socket)) accept(socket);
+      },
+      (error: unknown) => {
+        if (!(error instanceof ProxyHeaderError)) log.error({ err: error, proxy }, 'a PROXY header could not be read');
+        this.#refuse(socket, 'proxy_header', { proxy, why: (error as Error).message }, 'no valid PROXY header came');
+      },
+    );
+  }
+
+  #refuse(socket: Socket, why: 'limit' | 'rate' | 'proxy_header', fields: object, text: string): void {
+    this.#options.rejected?.(why);
+    this.#options.log.debug(fields, `connection refused: ${text}`);
+    socket.destroy();
+  }
+
   #admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
     if (this.#options.connectionRate?.allows(address, Date.now()) === false) {
-      this.#options.rejected?.('rate');
-      this.#options.log.debug({ remote: address }, 'connection refused: this address connects too often');
-      socket.destroy();
+      this.#refuse(socket, 'rate', { remote: address }, 'this address connects too often');
       return false;
     }
     const fromHere = this.#perAddress.get(address) ?? 0;
-    if (this.#sockets.size >= this.#options.maxConnections || fromHere >= this.#options.maxConnectionsPerAddress) {
-      this.#options.rejected?.('limit');
-      this.#options.log.debug({ remote: address, open: this.#sockets.size, fromHere }, 'connection refused: too many are open');
-      socket.destroy();
+    const others = this.#sockets.size - (this.#sockets.has(socket) ? 1 : 0);
+    if (others >= this.#options.maxConnections || fromHere >= this.#options.maxConnectionsPerAddress) {
+      this.#refuse(socket, 'limit', { remote: address, open: others, fromHere }, 'too many are open');
       return false;
     }
-    this.#sockets.add(socket);
+    this.#hold(socket);
     this.#perAddress.set(address, fromHere + 1);
     socket.once('close', () => {
-      this.#sockets.delete(socket);
-      if (this.#sockets.size === 0) for (const resolve of this.#whenIdle.splice(0)) resolve();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
       if (left === 0) this.#perAddress.delete(address);
       else this.#perAddress.set(address, left);
@@ -108,11 +157,22 @@ export class Listener {
     return true;
   }
 
+  /** Counts a connection among all that are open, once. */
+  #hold(socket: Socket): void {
+    if (this.#sockets.has(socket)) return;
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) for (const resolve of this.#whenIdle.splice(0)) resolve();
+    });
+  }
+
   /** Does the TLS handshake on a connection. Rejects when it fails, times out or the peer leaves. */
   secure(socket: Socket): Promise<TLSSocket> {
     return new Promise((resolve, reject) => {
-      const key = connectionKey(socket);
-      this.#handshakes.set(key, { resolve, reject });
+      const proxied = this.#proxied.get(socket);
+      const key = proxied?.key ?? connectionKey(socket);
+      this.#handshakes.set(key, { peer: proxied?.peer, resolve, reject });
       socket.once('close', () => {
         const handshake = this.#handshakes.get(key);
         if (handshake?.reject !== reject) return;
