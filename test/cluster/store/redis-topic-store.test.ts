@@ -7,8 +7,9 @@ import {
   StoreFormatError,
   StoreFull,
 } from '@xmpp-grid/pubsub';
-import { StoreUnavailable } from '@xmpp-grid/stream';
+import { RedisConnections, StoreUnavailable } from '@xmpp-grid/stream';
 import { Redis } from 'ioredis';
+import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
 import { describeTopicStore } from '../../support/store-conformance.ts';
@@ -335,6 +336,37 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       await raw.script('FLUSH');
       expect(await one.items(NODE, { max: 9 })).toMatchObject({ count: 3 });
       expect((await one.head(NODE))!.seq).toBe(3);
+    });
+
+    it('uses the connections that an instance makes for it, as an ACL user (design §8)', async () => {
+      const own = await startRedis({ isOwn: true });
+      const admin = new Redis(own.url);
+      admin.on('error', () => undefined);
+      await admin.call('ACL', 'SETUSER', 'grid', 'on', '>secret', '~g:*', '~{g:*', '&g:*', '+@all', '-@dangerous', '+info');
+      const connections = await RedisConnections.open(
+        {
+          servers: { kind: 'standalone', url: `redis://grid:secret@${own.host}:${own.port}` },
+          keyPrefix: 'g:',
+          durability: { kind: 'memory' },
+        },
+        { log: pino({ level: 'silent' }) },
+      );
+      const store = await openRedisTopicStore({
+        redis: () => connections.reader() as Redis,
+        prefix: connections.settings.keyPrefix,
+        durability: connections.durability,
+      });
+      await create(store, NODE);
+      const heard = heardBy(store);
+      await store.follow(NODE);
+      await publish(store, NODE, 'a');
+      await until(() => heard.length === 1);
+      expect(await store.topicsOf(OWNER)).toEqual([NODE]);
+      expect((await store.topics({ max: 9 }, () => true)).entries).toEqual([NODE]);
+      await store.close();
+      connections.close();
+      admin.disconnect();
+      await own.stop();
     });
 
     it('refuses data of another version and says what to do', async () => {

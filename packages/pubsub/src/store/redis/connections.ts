@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type Durability, StoreUnavailable } from '@xmpp-grid/stream';
 import { Redis, type RedisOptions } from 'ioredis';
 import { StoreFull } from '../store-error.ts';
@@ -22,26 +23,62 @@ export function storeError(error: unknown): Error {
 export const isNoScript = (error: unknown): boolean => error instanceof Error && error.message.startsWith('NOSCRIPT');
 
 /**
+ * How to reach the primary: as ioredis takes it, or who makes one more connection of the kind that `connect` describes
+ * (`RedisConnections.reader` of a server or of Sentinels).
+ */
+export type RedisSource = RedisOptions | (() => Redis);
+
+/**
  * A connection that fails at once while Redis is away and never sends a command twice: ioredis would otherwise hold commands
  * without bound, and repeat a WAIT to another primary, which then answers for writes that it never saw (delivery.md §2.5).
  */
-export function connect(options: RedisOptions, name: string, onError: (error: Error) => void): Redis {
-  const redis = new Redis({
-    ...options,
-    replyMapping: 'legacy',
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    autoResubscribe: false,
-    // With 0, commands under way fail as soon as their connection does; otherwise they wait for the next one.
-    maxRetriesPerRequest: 0,
-    connectionName: `xmpp-grid-${name}`,
-    // A primary that became a replica: look again for the primary.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-    retryStrategy: (times) => Math.min(50 * times, 2_000),
-  });
+export function connect(source: RedisSource, name: string, onError: (error: Error) => void): Redis {
+  const redis =
+    typeof source === 'function'
+      ? source()
+      : new Redis({
+          ...source,
+          replyMapping: 'legacy',
+          lazyConnect: true,
+          enableOfflineQueue: false,
+          autoResendUnfulfilledCommands: false,
+          // With 0, commands under way fail as soon as their connection does; otherwise they wait for the next one.
+          maxRetriesPerRequest: 0,
+          connectionName: `xmpp-grid-${name}`,
+          // A primary that became a replica: look again for the primary.
+          reconnectOnError: (error) => error.message.startsWith('READONLY'),
+          retryStrategy: (times) => Math.min(50 * times, 2_000),
+        });
+  // What is followed is subscribed to again by who follows, who must know when that is confirmed.
+  redis.options.autoResubscribe = false;
   redis.on('error', onError);
   return redis;
+}
+
+/** Resolves when the connection can be used. */
+export async function whenReady(redis: Redis, timeoutMs: number): Promise<void> {
+  if (redis.status === 'wait') await redis.connect();
+  else if (redis.status !== 'ready') await within(once(redis, 'ready'), timeoutMs, () => undefined);
+}
+
+/**
+ * What the promise gives if it does so in time; `late` is called if it does not.
+ *
+ * @throws StoreUnavailable of unknown outcome after `timeoutMs`
+ */
+export async function within<T>(promise: Promise<T>, timeoutMs: number, late: () => void): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new StoreUnavailable('unknown', new Error('Redis did not answer in time')));
+      late();
+    }, timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 interface Queued {
@@ -141,20 +178,9 @@ export class CommandQueue {
     const pipeline = this.#redis.pipeline();
     for (const { command, args } of batch) pipeline.callBuffer(command, ...args);
     if (this.#replicas > 0) pipeline.call('WAIT', this.#replicas, this.#timeoutMs);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      // WAIT itself answers after its time; this is for a Redis that says nothing at all.
-      timer = setTimeout(() => {
-        reject(new StoreUnavailable('unknown', new Error('Redis did not answer in time')));
-        this.#redis.disconnect(true);
-      }, 2 * this.#timeoutMs);
-    });
-    try {
-      const replies = await Promise.race([pipeline.exec(), late]);
-      if (!replies) throw new StoreUnavailable('unknown', new Error('the connection to Redis broke'));
-      return replies;
-    } finally {
-      clearTimeout(timer);
-    }
+    // WAIT itself answers after its time; this is for a Redis that says nothing at all.
+    const replies = await within(pipeline.exec(), 2 * this.#timeoutMs, () => this.#redis.disconnect(true));
+    if (!replies) throw new StoreUnavailable('unknown', new Error('the connection to Redis broke'));
+    return replies;
   }
 }

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import type { Appended, LogPage } from '../log-reader.ts';
 import type { TopicRecord } from '../topic-store.ts';
+import { within } from './connections.ts';
 import type { RedisKeys } from './keys.ts';
 import { type Bell, bellOf } from './records.ts';
 
@@ -25,6 +26,8 @@ export interface FollowingDeps {
   readonly keys: RedisKeys;
   /** Least time between two head checks of a topic. */
   readonly headCheckMs: number;
+  /** How long a subscription may take to be confirmed. */
+  readonly timeoutMs: number;
   record(node: string): Promise<TopicRecord | undefined>;
   heads(nodes: readonly string[]): Promise<readonly (EntryId | undefined)[]>;
   readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'>;
@@ -283,9 +286,11 @@ export class Following {
   }
 
   #subscribe(channels: readonly string[]): Promise<unknown> {
-    return this.#deps.subscriber.ssubscribe(...channels).catch((cause: unknown) => {
+    const { subscriber, timeoutMs } = this.#deps;
+    const confirmed = subscriber.ssubscribe(...channels).catch((cause: unknown) => {
       throw new StoreUnavailable('not-done', cause);
     });
+    return within(confirmed, timeoutMs, () => subscriber.disconnect(true));
   }
 
   async #resubscribe(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Durability } from '@xmpp-grid/stream';
-import type { Redis, RedisOptions } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import { accountOf, nodeKey } from '../embedded/keys.ts';
 import { digestOf, RECENT_MS } from '../embedded/recent-requests.ts';
@@ -11,7 +11,7 @@ import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFormatError, StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
 import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
-import { CommandQueue, connect, storeError, type Value } from './connections.ts';
+import { CommandQueue, connect, type RedisSource, storeError, type Value, whenReady } from './connections.ts';
 import { Following } from './following.ts';
 import { type RedisKeys, redisKeys } from './keys.ts';
 import { Netstrings } from './netstrings.ts';
@@ -19,8 +19,8 @@ import { entryOf, FORMAT, itemOf, list, logPageOf, number, subscriptionsOf, text
 import { SCRIPTS, type Script } from './scripts.ts';
 
 export interface RedisTopicStoreOptions {
-  /** Host, port, user, password, TLS or Sentinels, as ioredis takes them. Behaviour on failure is the store's own. */
-  readonly redis: RedisOptions;
+  /** One server, or the primary that Sentinels name. The store makes four connections and closes them itself. */
+  readonly redis: RedisSource;
   /** Before every key; `xg:` if absent. Stores with one prefix share their topics. */
   readonly prefix?: string;
   /** What was settled when Redis was checked (delivery.md §2.4): `RedisConnections.durability`. */
@@ -94,6 +94,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
       subscriber,
       keys: this.#keys,
       headCheckMs: options.headCheckMs ?? 5_000,
+      timeoutMs: 2 * timeoutMs,
       record: (node) => this.record(node),
       heads: (nodes) => Promise.all(nodes.map((node) => this.head(node))),
       readLog: (...args) => this.readLog(...args),
@@ -106,7 +107,8 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   /** @throws StoreUnavailable; StoreFormatError when the data is of another version */
   async open(): Promise<void> {
     try {
-      await Promise.all(this.#connections.map((redis) => redis.connect()));
+      const timeoutMs = 2 * (this.#options.timeoutMs ?? 2_000);
+      await Promise.all(this.#connections.map((redis) => whenReady(redis, timeoutMs)));
       await this.#reader.call('SET', this.#keys.format, FORMAT, 'NX');
       const found = text(await this.#reader.call('GET', this.#keys.format));
       if (found !== FORMAT) {
