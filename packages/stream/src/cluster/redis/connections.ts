@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** Times that a durable write follows a slot to another server before it is given up as not done. */
 const MAX_MOVES = 3;
 const MOVE_PAUSE_MS = 100;
+/** Longest pause between two attempts to connect. */
+const MAX_PAUSE_MS = 1_000;
 
 export class RedisConnections {
   readonly settings: RedisSettings;
@@ -185,10 +187,11 @@ export class RedisConnections {
     const { durability, settings } = this;
     const writes = new DurableWrites({
       connect: () => {
-        const options = serverOptions(settings, { isWanted: true }, settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS);
+        const retries: Retries = { isWanted: true };
+        const options = serverOptions(settings, retries, settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS);
         // Not auto-pipelined: WAIT counts what its own connection wrote before it (delivery.md §2.5).
         const connection = new Redis(
-          isCluster ? { ...options, ...addressOf(place), db: 0 } : { ...options, ...whereOne(settings) },
+          isCluster ? { ...options, ...addressOf(place), db: 0 } : { ...options, ...whereOne(settings, retries) },
         );
         connection.on('error', (error: Error) =>
           this.#log.debug({ err: error.message }, 'a connection for durable writes failed'),
@@ -215,16 +218,25 @@ export class RedisConnections {
   }
 }
 
+/** Whether a lost connection is opened again. Not at start: there each attempt is judged. */
+interface Retries {
+  isWanted: boolean;
+}
+
+const pauseBefore =
+  (retries: Retries) =>
+  (times: number): number | null =>
+    retries.isWanted ? Math.min(50 * times, MAX_PAUSE_MS) : null;
+
 interface ClientOptions {
-  /** Whether a lost connection is opened again. */
-  readonly retries: { isWanted: boolean };
+  readonly retries: Retries;
   readonly timeoutMs: number | undefined;
 }
 
 function makeClient(settings: RedisSettings, { retries, timeoutMs }: ClientOptions): RedisClient {
   const options = serverOptions(settings, retries, timeoutMs);
   if (settings.servers.kind !== 'cluster')
-    return new Redis({ ...options, ...whereOne(settings), enableAutoPipelining: timeoutMs !== undefined });
+    return new Redis({ ...options, ...whereOne(settings, retries), enableAutoPipelining: timeoutMs !== undefined });
   const { retryStrategy: clusterRetryStrategy, enableOfflineQueue: _, ...redisOptions } = options;
   return new Cluster([...settings.servers.nodes], {
     lazyConnect: true,
@@ -236,7 +248,7 @@ function makeClient(settings: RedisSettings, { retries, timeoutMs }: ClientOptio
   });
 }
 
-function serverOptions(settings: RedisSettings, retries: { isWanted: boolean }, timeoutMs: number | undefined): ServerOptions {
+function serverOptions(settings: RedisSettings, retries: Retries, timeoutMs: number | undefined): ServerOptions {
   const { username, password } = credentialsOf(settings);
   return {
     lazyConnect: true,
@@ -245,7 +257,7 @@ function serverOptions(settings: RedisSettings, retries: { isWanted: boolean }, 
     // With it commands under way fail as soon as their connection does; otherwise they wait for the next one.
     maxRetriesPerRequest: 0,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    retryStrategy: (times) => (retries.isWanted ? Math.min(50 * times, 1_000) : null),
+    retryStrategy: pauseBefore(retries),
     // A primary that became a replica: Sentinel names the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
     ...(timeoutMs === undefined ? {} : { commandTimeout: timeoutMs }),
@@ -257,7 +269,7 @@ function serverOptions(settings: RedisSettings, retries: { isWanted: boolean }, 
 }
 
 /** Where the one primary is. */
-function whereOne(settings: RedisSettings): ServerOptions {
+function whereOne(settings: RedisSettings, retries: Retries): ServerOptions {
   const { servers } = settings;
   if (servers.kind === 'standalone') {
     const url = new URL(servers.url);
@@ -273,7 +285,8 @@ function whereOne(settings: RedisSettings): ServerOptions {
   return {
     sentinels: [...servers.sentinels],
     name: servers.name,
-    sentinelRetryStrategy: () => null, // the connection's own retries begin again with the first Sentinel
+    // While no Sentinel names a primary; without it the connection would end for good.
+    sentinelRetryStrategy: pauseBefore(retries),
     ...(servers.username === undefined ? {} : { sentinelUsername: servers.username }),
     ...(servers.password === undefined ? {} : { sentinelPassword: servers.password }),
     ...(settings.tls === undefined ? {} : { enableTLSForSentinelMode: true, sentinelTLS: settings.tls }),
