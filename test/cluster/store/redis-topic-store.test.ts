@@ -469,7 +469,7 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
 describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
   it('killed while publishes are under way: unknown ones fail as such, acknowledged ones are there after it (G-035)', async () => {
     const redis = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
-    const store = await openRedisTopicStore(optionsFor(redis, { durability: { kind: 'fsync' } }));
+    const store = await openRedisTopicStore(optionsFor(redis, { durability: { kind: 'fsync' }, timeoutMs: 500 }));
     await create(store, NODE);
     const acknowledged: LogEntry[] = [];
     const failures: unknown[] = [];

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreUnavailable } from '@xmpp-grid/stream';
 import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
@@ -15,6 +16,7 @@ const SUBSCRIBE_STEP = 500;
 /** How long an own entry waits for the bells of those before it, which come on another connection. */
 const BELLS_MS = 50;
 const RETRY_MS = 1_000;
+const SUBSCRIBE_PAUSE_MS = 20;
 /** Entries that came before their turn; beyond it they are read from the log when it comes. */
 const MAX_AHEAD = 1_000;
 const MAX_AHEAD_BYTES = 4 << 20;
@@ -285,12 +287,20 @@ export class Following {
     }
   }
 
-  #subscribe(channels: readonly string[]): Promise<unknown> {
+  /** Tried again while the connection comes back: its break is no reason to refuse a session. */
+  async #subscribe(channels: readonly string[]): Promise<void> {
     const { subscriber, timeoutMs } = this.#deps;
-    const confirmed = subscriber.ssubscribe(...channels).catch((cause: unknown) => {
-      throw new StoreUnavailable('not-done', cause);
-    });
-    return within(confirmed, timeoutMs, () => subscriber.disconnect(true));
+    const endMs = performance.now() + timeoutMs;
+    for (;;) {
+      try {
+        await within(subscriber.ssubscribe(...channels), timeoutMs, () => subscriber.disconnect(true));
+        return;
+      } catch (cause) {
+        const isRefused = cause instanceof Error && cause.name === 'ReplyError';
+        if (isRefused || this.#isClosed || performance.now() >= endMs) throw new StoreUnavailable('not-done', cause);
+      }
+      await sleep(SUBSCRIBE_PAUSE_MS);
+    }
   }
 
   async #resubscribe(): Promise<void> {
