@@ -21,6 +21,7 @@ export default defineConfig({
     projects: [
       project('unit', { testTimeout: 30_000 }),
       project('protocol', { testTimeout: 20_000, hookTimeout: 30_000 }),
+      project('model', { testTimeout: 60_000, hookTimeout: 30_000 }),
       // Several stores or instances on one Redis.
       project('cluster', { testTimeout: 30_000, hookTimeout: 30_000 }),
       // What starts processes and loads the machine runs after the rest, so that it does not starve it.

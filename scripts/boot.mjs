@@ -35,6 +35,7 @@ const USAGE = `Usage: node scripts/boot.mjs <command> [arguments]
   test    run every test                                          (arguments: those of vitest)
   bench   build, then measure: fanout | publish | login | idle
   fuzz    random bytes against the tokenizer
+  model   random operations against the reference model           (--operations N --seed S --profile grid|compat)
   setup   do the set-up only, with the packages that the tests use
 
 Set-up: npm packages by package-lock.json, Node ${NODE_MAJOR} with them. "test" and "setup" also install the distribution's packages
@@ -207,7 +208,7 @@ async function main([command, ...args]) {
     process.stdout.write(USAGE);
     return 0;
   }
-  if (!['start', 'demo', 'dev', 'test', 'bench', 'fuzz', 'setup'].includes(command)) {
+  if (!['start', 'demo', 'dev', 'test', 'bench', 'fuzz', 'model', 'setup'].includes(command)) {
     process.stderr.write(USAGE);
     return 64; // EX_USAGE
   }
@@ -241,6 +242,8 @@ async function main([command, ...args]) {
       return runCommand(node, [join(ROOT, 'bench', 'main.ts'), ...args], env);
     case 'fuzz':
       return runCommand(node, [...fromSources, join(ROOT, 'test', 'fuzz', 'tokenizer.ts'), ...args], env);
+    case 'model':
+      return runCommand(node, [...fromSources, join(ROOT, 'test', 'model', 'main.ts'), ...args], env);
   }
 }
 

@@ -1,0 +1,218 @@
+/**
+ * Which session is owed which notification: the rules of delivery.md §4 to §6 for sessions that come, go, break and resume,
+ * over what the reference model says that happens.
+ */
+
+import { bareOf, type LogEntry, type Notice, type Outcome } from './reference.ts';
+
+/** A message that a session is owed, or may get. */
+export interface Expectation {
+  /** Undefined: the bare or the full JID. */
+  readonly to: string | undefined;
+  readonly node: string;
+  readonly says: readonly string[];
+  readonly type: string;
+  readonly entry: LogEntry | undefined;
+  /** Not wrong if it comes, not missed if it does not. */
+  isOptional: boolean;
+}
+
+export interface ModelSession {
+  readonly name: string;
+  readonly resource: string;
+  readonly hasStreamManagement: boolean;
+  isBroken: boolean;
+  /** Not yet received, in order. */
+  expected: Expectation[];
+  /** Received and not acknowledged, in order; stream management only. */
+  unacknowledged: Expectation[];
+}
+
+/** An entry that the account as a whole has not acknowledged for sure (delivery.md §5.1). */
+interface Owed {
+  readonly notice: Notice;
+  /** Some session may have acknowledged it, by the answer to a ping or a count that is not written yet (§5.2, §5.3). */
+  isUncertain: boolean;
+  readonly acknowledgedBy: Set<ModelSession>;
+}
+
+export class ExpectedDelivery {
+  readonly #domain: string;
+  readonly #sessions = new Map<string, ModelSession>();
+  /** By subscribed bare JID and topic, oldest first. */
+  readonly #owed = new Map<string, Owed[]>();
+  /** What an account may hear at its next login, by bare JID: direct messages kept for it, ends of subscriptions. */
+  readonly #perhaps = new Map<string, Expectation[]>();
+
+  constructor(domain: string) {
+    this.#domain = domain;
+  }
+
+  get sessions(): readonly ModelSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  session(name: string, resource: string): ModelSession | undefined {
+    return this.#sessions.get(`${name}/${resource}`);
+  }
+
+  /** Hands out what a request leads to. */
+  follow(outcome: Outcome): void {
+    for (const notice of outcome.notices) this.#dispatch(notice);
+    for (const { node, jid } of outcome.ended) this.#end(node, jid, outcome);
+  }
+
+  /** A new session; `requests` are those that wait for it as an owner. */
+  login(name: string, resource: string, hasStreamManagement: boolean, requests: readonly Notice[]): ModelSession {
+    const old = this.session(name, resource);
+    if (old) this.#drop(old); // its resource is taken over: nothing to resume any more
+    const session: ModelSession = {
+      name,
+      resource,
+      hasStreamManagement,
+      isBroken: false,
+      expected: [],
+      unacknowledged: [],
+    };
+    this.#sessions.set(`${name}/${resource}`, session);
+    const bare = this.#bare(name);
+    for (const notice of this.#perhaps.get(bare) ?? []) session.expected.push({ ...notice, isOptional: true });
+    this.#perhaps.delete(bare);
+    for (const request of requests) session.expected.push({ ...request, to: undefined, isOptional: false }); // §8.6
+    for (const [key, list] of this.#owed) {
+      if (!key.startsWith(`${bare} `)) continue;
+      for (const owed of list) {
+        if (owed.notice.entry?.isWithdrawn === true) continue;
+        session.expected.push(
+          owed.notice.entry?.isKept === true
+            ? { ...owed.notice, isOptional: owed.isUncertain || owed.acknowledgedBy.size > 0 || owed.notice.entry.isDoubtful }
+            : // delivery.md §9.2: what was not kept is a gap, unless the ring still has it (§4.3)
+              { ...owed.notice, says: ['gap', ...owed.notice.says], isOptional: true },
+        );
+        if (!hasStreamManagement) owed.isUncertain = true;
+      }
+    }
+    return session;
+  }
+
+  /** The stream ends in order; with stream management, whatever is unacknowledged stays owed. */
+  logout(session: ModelSession): void {
+    this.#drop(session);
+  }
+
+  /** The client acknowledges everything that it received. */
+  acknowledge(session: ModelSession): void {
+    for (const { entry } of session.unacknowledged.splice(0)) {
+      if (!entry) continue;
+      for (const list of this.#owed.values()) {
+        for (const owed of list) if (owed.notice.entry === entry) owed.acknowledgedBy.add(session);
+      }
+    }
+  }
+
+  breakStream(session: ModelSession): void {
+    session.isBroken = true;
+  }
+
+  /** What comes again: everything after what the client says it has (XEP-0198 §5). */
+  resume(session: ModelSession, saysAll: boolean): void {
+    session.isBroken = false;
+    if (saysAll) this.acknowledge(session);
+    const again = session.unacknowledged.splice(0);
+    session.expected = [...again, ...session.expected].filter(({ entry }) => entry?.isWithdrawn !== true); // delivery.md §6.2
+  }
+
+  /** The session got its own message back, which is a stanza like others when it has to be sent again. */
+  bounced(name: string, resource: string, says: string): void {
+    const session = this.session(name, resource) as ModelSession;
+    const to = `${this.#bare(name)}/${resource}`;
+    this.received(session, { to, node: '', says: [says], type: 'error', entry: undefined, isOptional: false });
+  }
+
+  /** The session got the message: it matched this expectation. */
+  received(session: ModelSession, expectation: Expectation): void {
+    if (session.hasStreamManagement) session.unacknowledged.push(expectation);
+  }
+
+  #bare(name: string): string {
+    return `${name}@${this.#domain}`;
+  }
+
+  #of(bare: string): ModelSession[] {
+    return this.sessions.filter(({ name }) => this.#bare(name) === bare);
+  }
+
+  #dispatch(notice: Notice): void {
+    const bare = bareOf(notice.to);
+    const all = this.#of(bare);
+    const isFull = notice.to !== bare;
+    const recipients = isFull ? all.filter(({ resource }) => notice.to === `${bare}/${resource}`) : all;
+    const isForm = notice.says[0]?.startsWith('form ') === true;
+    for (const session of recipients) {
+      // Later only the configuration of then or now may say whether the payload goes with it.
+      const says = session.isBroken ? notice.says : notice.says.slice(0, 1);
+      session.expected.push({ ...notice, says, isOptional: false });
+    }
+    if (notice.entry === undefined) {
+      if (recipients.length > 0 || isForm) return;
+      const late: Expectation = { ...notice, isOptional: true };
+      // RFC 6121 §8.5.3.2: another resource may get it instead, or it is kept.
+      if (all.length > 0) for (const session of all) session.expected.push({ ...late });
+      else this.#later(bare, late);
+      return;
+    }
+    if (isFull || notice.type === 'headline') return; // delivery.md §4.1, §9.2: nothing is kept
+    const key = `${notice.to} ${notice.node}`;
+    const list = this.#owed.get(key) ?? [];
+    this.#owed.set(key, list);
+    list.push({
+      notice,
+      isUncertain: recipients.some(({ hasStreamManagement }) => !hasStreamManagement),
+      acknowledgedBy: new Set(),
+    });
+  }
+
+  #later(bare: string, expectation: Expectation): void {
+    const list = this.#perhaps.get(bare) ?? [];
+    list.push(expectation);
+    this.#perhaps.set(bare, list);
+  }
+
+  /** A subscription ended: what was published under it is not owed any more; that it ended may be told at the next login. */
+  #end(node: string, jid: string, outcome: Outcome): void {
+    const deletion = outcome.notices.find((notice) => notice.to === jid && notice.says[0]?.startsWith('delete') === true);
+    const key = `${jid} ${node}`;
+    const list = this.#owed.get(key);
+    const isAway = this.#of(bareOf(jid)).length === 0;
+    this.#owed.delete(key);
+    for (const session of this.#of(bareOf(jid))) {
+      for (const each of [...session.expected, ...session.unacknowledged]) {
+        const isEvent = each.entry !== undefined && each.says[0]?.startsWith('delete') !== true;
+        if (each.to === jid && each.node === node && isEvent) each.isOptional = true;
+      }
+    }
+    const bare = bareOf(jid);
+    const late = { node, type: 'normal', entry: undefined, isOptional: true };
+    if (isAway || (list ?? []).length > 0) this.#later(bare, { ...late, to: jid, says: [`subscription ${jid} none`] });
+    // delivery.md §1.5: told at a login until it is known to have been told
+    this.#later(bare, { ...late, to: undefined, says: [deletion?.says[0] ?? 'delete'] });
+  }
+
+  #drop(session: ModelSession): void {
+    this.#sessions.delete(`${session.name}/${session.resource}`);
+    const bare = this.#bare(session.name);
+    // What was acknowledged is written now, and everything before it with it (delivery.md §5.3).
+    for (const [key, list] of this.#owed) {
+      if (!key.startsWith(`${bare} `)) continue;
+      const last = list.findLastIndex(({ acknowledgedBy }) => acknowledgedBy.has(session));
+      if (last >= 0) this.#owed.set(key, list.slice(last + 1));
+    }
+    // Direct messages that were never acknowledged may reach the account otherwise (XEP-0198 §5).
+    for (const each of [...session.unacknowledged, ...session.expected]) {
+      if (each.entry !== undefined) continue;
+      const others = this.#of(bare);
+      if (others.length > 0) for (const other of others) other.expected.push({ ...each, isOptional: true });
+      else this.#later(bare, { ...each, isOptional: true });
+    }
+  }
+}

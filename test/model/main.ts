@@ -1,0 +1,43 @@
+/**
+ * The model checker by command: any number of operations from any seed, counts by verb and outcome, and the shortest script of
+ * the first difference.
+ *
+ *     npm run model -- --operations 20000 --seed 7 [--profile compat]
+ */
+
+import { parseArgs } from 'node:util';
+import { startTestInstance } from '../support/start-instance.ts';
+import { check, tableOf } from './checker.ts';
+import { rolesSetting } from './operations.ts';
+
+const { values } = parseArgs({
+  options: {
+    operations: { type: 'string', default: '10000' },
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    profile: { type: 'string', default: 'grid' },
+  },
+});
+const operations = Number(values.operations);
+const seed = Number(values.seed);
+const { profile } = values;
+if (
+  !Number.isSafeInteger(operations) ||
+  operations < 1 ||
+  !Number.isSafeInteger(seed) ||
+  (profile !== 'grid' && profile !== 'compat')
+) {
+  process.stderr.write('usage: npm run model -- [--operations N] [--seed S] [--profile grid|compat]\n');
+  process.exit(64);
+}
+
+process.stdout.write(`seed ${seed}, ${operations} operations, profile ${profile}\n`);
+const instance = await startTestInstance({ profile, settings: { roles: rolesSetting, 'log.level': 'error' } });
+try {
+  const report = await check({ instances: [instance], profile }, seed, operations, (line) => process.stdout.write(`${line}\n`));
+  process.stdout.write(`${tableOf(report.counts)}\n`);
+  process.stdout.write(`${report.operations} operations, ${report.notifications} notifications\n`);
+  process.stdout.write(report.failure === undefined ? 'no difference\n' : `${report.failure}\n`);
+  process.exitCode = report.failure === undefined ? 0 : 1;
+} finally {
+  await instance.stop();
+}

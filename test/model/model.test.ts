@@ -1,0 +1,50 @@
+/**
+ * Random operations of many parties on a running instance equal the reference model: every answer, every notification, and that
+ * nobody else is notified (G-039). `npm run model` runs any number from any seed.
+ */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestInstance, type TestInstance } from '../support/start-instance.ts';
+import { check, type Grid, replay, tableOf } from './checker.ts';
+import { type Operation, rolesSetting } from './operations.ts';
+
+describe.each([
+  ['grid', 1, 1_200],
+  ['compat', 1_001, 800],
+] as const)('a Broker of profile %s does what the model does (G-039)', (profile, seed, operations) => {
+  let instance: TestInstance;
+  let grid: Grid;
+  beforeAll(async () => {
+    instance = await startTestInstance({ profile, settings: { roles: rolesSetting, 'log.level': 'error' } });
+    grid = { instances: [instance], profile };
+  });
+  afterAll(async () => {
+    await instance.stop();
+  });
+
+  it(`${operations} operations from seed ${seed}`, { timeout: 120_000 }, async () => {
+    const report = await check(grid, seed, operations, (line) => process.stdout.write(`${line}\n`));
+    process.stdout.write(
+      `model, profile ${profile}, seed ${seed}: ${report.operations} operations, ${report.notifications} notifications\n${tableOf(report.counts)}\n`,
+    );
+    expect(report.failure).toBeUndefined();
+    expect(report.operations).toBe(operations);
+    expect(report.notifications).toBeGreaterThan(operations / 10);
+  });
+
+  it('notices a difference: a model that was told something else', async () => {
+    const script: Operation[] = [
+      { do: 'login', by: 'ophelia/r1', sm: false, presence: true },
+      { do: 'request', by: 'ophelia/r1', request: { verb: 'create', node: 'a1', fields: {} } },
+      { do: 'request', by: 'ophelia/r1', request: { verb: 'subscribe', node: 'a1', jid: `ophelia@${instance.domain}` } },
+      // `repeats` tells the model that nobody is notified; to the instance it is a publish like any other.
+      {
+        do: 'request',
+        by: 'ophelia/r1',
+        request: { verb: 'publish', node: 'a1', item: { id: 'i1', payloads: [{ ns: 'urn:x', text: 'x' }] }, repeats: true },
+      },
+    ];
+    const difference = await replay(grid, script);
+    expect(difference?.what).toContain('which nothing accounts for');
+  });
+});
