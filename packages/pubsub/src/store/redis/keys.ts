@@ -39,7 +39,7 @@ export function redisKeys(prefix: string) {
     subscriptions: (node: string) => `${topic(node)}subscriptions`,
     /** hash: JID → "SEQ UID @INSTANCE …"; @INSTANCE → "SEQ UID". Written by update-positions, append, sweep-topic. */
     positions: (node: string) => `${topic(node)}positions`,
-    /** Sharded channel: what was appended (bell.ts). Rung by append. */
+    /** Sharded channel: what was appended (includes/topic.lua, `ring`). Rung by append. */
     bell: (node: string) => `${topic(node)}bell`,
     /** zset, all scores 0: node names. Create adds first, delete removes last. Written by name-topic. */
     topics: `${prefix}topics`,

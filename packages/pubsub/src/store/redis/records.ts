@@ -13,7 +13,11 @@ export const list = (value: unknown): readonly unknown[] => {
   return value;
 };
 
-const payloadOf = (bytes: Buffer, lang: string | undefined): Payload => (lang === undefined ? { bytes } : { bytes, lang });
+/** Copies the bytes: what the client hands out may be a view into a chunk of its socket. */
+function payloadOf(view: Buffer, lang: string | undefined): Payload {
+  const bytes = Buffer.from(view);
+  return lang === undefined ? { bytes } : { bytes, lang };
+}
 
 /** An entry from the fields that `append` wrote (includes/topic.lua). */
 export function entryOf(seq: number, fields: readonly unknown[], withdrawnSeq = 0): LogEntry {
@@ -116,22 +120,27 @@ export interface Bell {
   readonly entries: readonly LogEntry[];
 }
 
+type BellHeader = readonly [
+  configToken: string,
+  accessToken: string,
+  seq: string,
+  uid: string,
+  entries: readonly (readonly [seq: string, ...fields: string[]])[] | false,
+  payloads: readonly (readonly [length: number, lang: string])[] | false,
+];
+
+/** @throws SyntaxError or TypeError for what is no bell */
 export function bellOf(message: Buffer): Bell {
-  const fields = new Netstrings(message);
-  const configToken = fields.text();
-  const accessToken = fields.text();
-  const head = { seq: Number(fields.text()), uid: fields.text() };
-  const count = Number(fields.text());
-  const entries: LogEntry[] = [];
-  for (let i = 0; i < count; i += 1) {
-    const seq = Number(fields.text());
-    const size = Number(fields.text());
-    entries.push(
-      entryOf(
-        seq,
-        Array.from({ length: size }, () => fields.next()),
-      ),
-    );
-  }
-  return { configToken, accessToken, head, entries };
+  const end = message.indexOf(0x0a);
+  const header = JSON.parse(message.toString('utf8', 0, end === -1 ? 0 : end)) as BellHeader;
+  const [configToken, accessToken, headSeq, uid, made, payloads] = header;
+  let at = end + 1;
+  const entries = (made || []).map(([seq, ...fields], i): LogEntry => {
+    const entry = entryOf(Number(seq), fields);
+    const [length, lang] = (payloads || [])[i] ?? [-1, ''];
+    if (length < 0) return entry;
+    at += length;
+    return { ...entry, payload: payloadOf(message.subarray(at - length, at), lang === '' ? undefined : lang.slice(1)) };
+  });
+  return { configToken, accessToken, head: { seq: Number(headSeq), uid }, entries };
 }

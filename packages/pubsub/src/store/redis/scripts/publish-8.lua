@@ -46,23 +46,16 @@ local is_kept = t.persist == '1'
 local previous, recent = {}, { net(num(stamp)) }
 for i = 16, #ARGV, 4 do
   local item_id, has_payload, bytes, lang = ARGV[i], ARGV[i + 1] == '1', ARGV[i + 2], ARGV[i + 3]
-  local fields, payload, transient = { 'i', item_id }, nil, nil
+  local fields, payload = { 'i', item_id }, nil
   local before = is_kept and (previous[item_id] or tonumber(redis.call('ZSCORE', KEYS[5], item_id) or nil))
   if before and before >= t.first then fields[3], fields[4] = 'v', num(before) end
   if has_payload then
-    local carried = { 'b', bytes }
-    if lang ~= '' then carried[3], carried[4] = 'l', string.sub(lang, 2) end
-    if t.off == '1' then
-      fields[#fields + 1] = 't'
-      fields[#fields + 1] = '1'
-      transient = carried
-    else
-      payload = carried
-      fields[#fields + 1] = 'z'
-      fields[#fields + 1] = tostring(#bytes)
-    end
+    payload = { 'b', bytes }
+    if lang ~= '' then payload[3], payload[4] = 'l', string.sub(lang, 2) end
+    fields[#fields + 1] = t.off == '1' and 't' or 'z'
+    fields[#fields + 1] = t.off == '1' and '1' or tostring(#bytes)
   end
-  append(t, 'published', '1', fields, payload, transient, has_payload and #bytes or 0)
+  append(t, 'published', '1', fields, payload, t.off == '1')
   previous[item_id] = t.seq
   recent[#recent + 1] = net(num(t.seq)) .. net(t.uid) .. net(item_id)
   if is_kept then

@@ -20,7 +20,7 @@ local function open_topic()
   if (ARGV[1] ~= '' and ARGV[1] ~= f[1]) or (ARGV[2] ~= '' and ARGV[2] ~= f[2]) then return nil, 'stale' end
   return { ct = f[1], at = f[2], seq = tonumber(f[3]), uid = f[4], stamp = tonumber(f[5]), first = tonumber(f[6]),
     fstamp = tonumber(f[7]), bytes = tonumber(f[8]), wd = tonumber(f[9]), max = tonumber(f[10]), nr = f[11],
-    persist = f[12], off = f[13], subs = tonumber(f[14]), am = f[15], made = {}, rung = {}, carried = 0, uids = 0 }
+    persist = f[12], off = f[13], subs = tonumber(f[14]), am = f[15], made = {}, carried = {}, bytes_carried = {}, size = 0, uids = 0 }
 end
 
 local function next_uid(t)
@@ -29,22 +29,28 @@ local function next_uid(t)
   return string.sub(redis.sha1hex(ARGV[4] .. t.uids), 1, 16)
 end
 
--- fields: flat list for log and bell. payload: list of fields for the log; transient: for the bell alone.
-local function append(t, kind, notify, fields, payload, transient, size)
+-- fields: flat list for log and bell. payload: {'b', bytes} or {'b', bytes, 'l', language}; a transient one is for the bell alone.
+local function append(t, kind, notify, fields, payload, is_transient)
   local previous = t.uid
   local stamp = math.max(tonumber(ARGV[5]), t.stamp)
   t.seq, t.uid, t.stamp = t.seq + 1, next_uid(t), stamp
   if t.first == t.seq then t.fstamp = stamp end
-  local e = { 'u', t.uid, 'q', previous, 'k', kind, 's', num(stamp), 'a', t.at, 'p', ARGV[6], 'n', notify }
-  for _, f in ipairs(fields) do e[#e + 1] = f end
-  t.made[#t.made + 1] = { num(t.seq), unpack(e) }
-  local bell = { unpack(e) }
-  for _, f in ipairs(payload or {}) do e[#e + 1] = f; bell[#bell + 1] = f end
-  for _, f in ipairs(transient or {}) do bell[#bell + 1] = f end
+  local e = { 'u', t.uid, 'q', previous, 'k', kind, 's', num(stamp), 'a', t.at, 'p', ARGV[6], 'n', notify, unpack(fields) }
+  local n = #t.made + 1
+  t.made[n] = { num(t.seq), unpack(e) }
+  t.bytes = t.bytes + 256
+  if payload then
+    t.carried[n] = { #payload[2], payload[4] and '+' .. payload[4] or '' }
+    t.bytes_carried[#t.bytes_carried + 1] = payload[2]
+    t.size = t.size + #payload[2]
+    if not is_transient then
+      t.bytes = t.bytes + #payload[2]
+      for _, f in ipairs(payload) do e[#e + 1] = f end
+    end
+  else
+    t.carried[n] = { -1, '' }
+  end
   redis.call('XADD', KEYS[2], id(t.seq), unpack(e))
-  t.bytes = t.bytes + 256 + (payload and size or 0)
-  t.carried = t.carried + (size or 0)
-  t.rung[#t.rung + 1] = bell
 end
 
 local function save(t)
@@ -52,18 +58,13 @@ local function save(t)
     'fstamp', num(t.fstamp), 'bytes', num(t.bytes), 'wd', num(t.wd), 'subs', num(t.subs))
 end
 
+-- The bell: JSON of [ct, at, seq, uid, entries without payload, [length or -1, '+' and language or ''] of each payload], a
+-- newline, the payloads. Without entries when they are too big to be carried.
 local function ring(t)
-  if #t.rung == 0 then return end
-  local carries = t.carried <= tonumber(ARGV[8])
-  local parts = { net(t.ct), net(t.at), net(num(t.seq)), net(t.uid), net(carries and #t.rung or 0) }
-  if carries then
-    for i, e in ipairs(t.rung) do
-      parts[#parts + 1] = net(t.made[i][1])
-      parts[#parts + 1] = net(#e)
-      for _, f in ipairs(e) do parts[#parts + 1] = net(f) end
-    end
-  end
-  redis.call('SPUBLISH', KEYS[3], table.concat(parts))
+  if #t.made == 0 then return end
+  local carries = t.size <= tonumber(ARGV[8])
+  local header = cjson.encode({ t.ct, t.at, num(t.seq), t.uid, carries and t.made or false, carries and t.carried or false })
+  redis.call('SPUBLISH', KEYS[3], header .. '\n' .. (carries and table.concat(t.bytes_carried) or ''))
 end
 
 -- {'done', ct, at, seq, uid, entries, item ids, {config, creator, created} or {}, more}
