@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
@@ -134,7 +134,7 @@ describe.skipIf(!hasRedis(true))('topologies', () => {
     const ids = await Promise.all(
       servers.map((server) => admin(server, (client) => client.call('CLUSTER', 'MYID') as Promise<string>)),
     );
-    const slotTable = (await redis.commands.cluster('SLOTS')) as [number, number, [string, number, string]][];
+    const slotTable = (await redis.commands.cluster('SLOTS')) as unknown as [number, number, [string, number, string]][];
     const owner = slotTable.find(([from, to]) => from <= Number(slot) && Number(slot) <= to)?.[2][2];
     const target = ids.find((id) => id !== owner) as string;
     await new RedisSessionRegistry(redis, { live: () => [], goneOf: async () => new Set() }).drop(
@@ -208,7 +208,8 @@ describe.skipIf(!hasRedis(true))('topologies', () => {
 
 async function startSentinel(file: string): Promise<{ host: string; port: number; stop(): Promise<void> }> {
   const port = await freePort();
-  const child = spawn('redis-server', [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], { stdio: 'ignore' });
+  const program = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version']).status === 0) as string;
+  const child = spawn(program, [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], { stdio: 'ignore' });
   await until('Sentinel answers', () =>
     admin({ host: '127.0.0.1', port }, (client) => client.ping()).then(
       () => true,

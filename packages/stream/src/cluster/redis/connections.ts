@@ -244,6 +244,7 @@ function makeClient(settings: RedisSettings, { retries, timeoutMs }: ClientOptio
     enableAutoPipelining: timeoutMs !== undefined,
     clusterRetryStrategy: clusterRetryStrategy ?? null,
     slotsRefreshInterval: 5_000,
+    retryDelayOnFailover: 0, // a command whose answer was lost is not sent again
     redisOptions,
   });
 }
