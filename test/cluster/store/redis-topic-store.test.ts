@@ -7,7 +7,7 @@ import {
   StoreFormatError,
   StoreFull,
 } from '@xmpp-grid/pubsub';
-import { RedisConnections, StoreUnavailable } from '@xmpp-grid/stream';
+import { RedisConnections, StoreUnavailable, slotOf } from '@xmpp-grid/stream';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -375,6 +375,25 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       const opening = openRedisTopicStore(options);
       await expect(opening).rejects.toThrow(StoreFormatError);
       await expect(opening).rejects.toThrow(/format 99.*start the version that wrote them/);
+    });
+
+    it('keeps all keys of a topic in one Cluster slot, whatever its name holds (design §5)', async () => {
+      const { prefix, made } = await stores(1);
+      const store = made[0]!;
+      for (const node of ['a{b}c', '}{', '{}', '%7B']) {
+        await create(store, node);
+        await subscribe(store, node, '{x}@grid.example');
+        const published = await commit(store, node, publication(['a'], { requestKey: 'one' }));
+        const place = published.entries[0]!;
+        await store.update(node, { instance: 'i', settle: new Map([['{x}@grid.example', place]]), delegate: new Map() });
+      }
+      const names = await raw.keys(`${prefix}{t:*`);
+      expect(names).toHaveLength(4 * 8);
+      const tags = new Set(names.map((name) => name.slice(0, name.indexOf('}:'))));
+      expect(tags.size).toBe(4);
+      for (const tag of tags) expect(new Set(names.filter((name) => name.startsWith(`${tag}}`)).map(slotOf)).size).toBe(1);
+      expect(slotOf(`{${prefix}topics}:version`)).toBe(slotOf(`${prefix}topics`));
+      expect(await store.topicsOf('{x}@grid.example')).toHaveLength(4);
     });
 
     it('a purge leaves no payload in Redis', async () => {
