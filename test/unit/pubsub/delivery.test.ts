@@ -539,6 +539,18 @@ describe('deletion, delivery.md §1.5', () => {
     expect(next.received).toHaveLength(1);
   });
 
+  it('nobody is told at a login that a topic hidden from their role was deleted (D11)', async () => {
+    await delivery.close();
+    delivery = startDelivery(store, 'strict', { policy: { ...openPolicy, isHidden: (_role, node) => node === NODE } });
+    await create(store, NODE);
+    await subscribe(store, NODE, ALICE); // an owner may have made it
+    await remove('xmpp:elsewhere');
+    const session = join(delivery, `${ALICE}/a`);
+    await marker(session);
+    expect(session.received).toHaveLength(1);
+    expect(await store.topicsOf(ALICE)).not.toContain(NODE);
+  });
+
   it('a topic that was created anew starts with new subscriptions', async () => {
     await create(store, NODE);
     await subscribe(store, NODE, ALICE);

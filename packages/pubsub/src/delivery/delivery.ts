@@ -368,12 +368,12 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   /** May the session still be told of this topic: its role's grant, and the account's standing there (D11). */
   async #mayReceive(receiver: Receiver, record: TopicRecord): Promise<boolean> {
-    const { policy, topics } = this.#deps;
+    const { topics } = this.#deps;
     const { role } = receiver.port;
-    if (policy.isHidden(role, record.node)) return false;
-    if (policy.decide(role, 'subscribe', record.node).verdict === 'deny') return false;
+    if (!this.#mayHear(role, record.node)) return false;
     const affiliation = await topics.affiliation(record.node, receiver.account);
-    return maySubscriptionStand(effectiveAffiliation(affiliation, policy.approves(role, record.node)), record.config.accessModel);
+    const isApproved = this.#deps.policy.approves(role, record.node);
+    return maySubscriptionStand(effectiveAffiliation(affiliation, isApproved), record.config.accessModel);
   }
 
   /** Rights changed: nobody gets a further entry of the topic before each session was judged again (delivery.md §8.1). */
@@ -394,6 +394,12 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     feed.judged();
   }
 
+  /** Whether the role is told of the topic at all, whatever the subscription says (design D11). */
+  #mayHear(role: string, node: string): boolean {
+    const { policy } = this.#deps;
+    return !policy.isHidden(role, node) && policy.decide(role, 'subscribe', node).verdict === 'allow';
+  }
+
   /** The index names a topic without a subscription: it was deleted while the account was away (delivery.md §1.5). */
   async #tellDeparted(receiver: Receiver, node: string, record: TopicRecord | undefined): Promise<void> {
     const { topics } = this.#deps;
@@ -401,7 +407,9 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     if (record && (await topics.affiliation(node, receiver.account)) !== 'none') return;
     const stone = await topics.tombstone(node);
     if (receiver.isEnded) return;
-    receiver.port.sendStanza(this.#encoder.deletedMeanwhile(node, receiver.account, stone?.head, stone?.redirect));
+    if (this.#mayHear(receiver.port.role, node)) {
+      receiver.port.sendStanza(this.#encoder.deletedMeanwhile(node, receiver.account, stone?.head, stone?.redirect));
+    }
     await topics.forgetTopic(receiver.account, node);
   }
 
