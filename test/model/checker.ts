@@ -186,7 +186,8 @@ class Episode {
       client.send(`<enable xmlns='${SM}' resume='true'/>`);
       connected.smId = (await client.next(({ name: its }) => its === 'enabled', '<enabled/>')).attrs.id as string;
     }
-    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name));
+    const exists = (node: string) => this.#broker.look(node) !== undefined;
+    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name), exists);
     if (hasPresence) client.send('<presence/>');
     // The first request to the Broker at the latest makes the session a receiver (delivery.md §4.2).
     return await this.#request(by, { verb: 'subscriptions' });

@@ -41,8 +41,8 @@ export class ExpectedDelivery {
   readonly #sessions = new Map<string, ModelSession>();
   /** By subscribed bare JID and topic, oldest first. */
   readonly #owed = new Map<string, Owed[]>();
-  /** What an account may hear at its next login, by bare JID: direct messages kept for it, ends of subscriptions. */
-  readonly #perhaps = new Map<string, Expectation[]>();
+  /** What an account hears, or may hear, at its next login, by bare JID: direct messages kept for it, ends of subscriptions. */
+  readonly #late = new Map<string, Expectation[]>();
 
   constructor(domain: string) {
     this.#domain = domain;
@@ -62,8 +62,14 @@ export class ExpectedDelivery {
     for (const { node, jid } of outcome.ended) this.#end(node, jid, outcome);
   }
 
-  /** A new session; `requests` are those that wait for it as an owner. */
-  login(name: string, resource: string, hasStreamManagement: boolean, requests: readonly Notice[]): ModelSession {
+  /** A new session; `requests` are those that wait for it as an owner, `exists` says which topics there are. */
+  login(
+    name: string,
+    resource: string,
+    hasStreamManagement: boolean,
+    requests: readonly Notice[],
+    exists: (node: string) => boolean,
+  ): ModelSession {
     const old = this.session(name, resource);
     if (old) this.#drop(old); // its resource is taken over: nothing to resume any more
     const session: ModelSession = {
@@ -76,8 +82,11 @@ export class ExpectedDelivery {
     };
     this.#sessions.set(`${name}/${resource}`, session);
     const bare = this.#bare(name);
-    for (const notice of this.#perhaps.get(bare) ?? []) session.expected.push({ ...notice, isOptional: true });
-    this.#perhaps.delete(bare);
+    // Of a deletion they need not hear who have to do with a new topic of that name.
+    for (const late of this.#late.get(bare) ?? []) {
+      session.expected.push({ ...late, isOptional: late.isOptional || exists(late.node) });
+    }
+    this.#late.delete(bare);
     for (const request of requests) session.expected.push({ ...request, to: undefined, isOptional: false }); // §8.6
     for (const [key, list] of this.#owed) {
       if (!key.startsWith(`${bare} `)) continue;
@@ -173,9 +182,9 @@ export class ExpectedDelivery {
   }
 
   #later(bare: string, expectation: Expectation): void {
-    const list = this.#perhaps.get(bare) ?? [];
+    const list = this.#late.get(bare) ?? [];
     list.push(expectation);
-    this.#perhaps.set(bare, list);
+    this.#late.set(bare, list);
   }
 
   /** A subscription ended: what was published under it is not owed any more; that it ended may be told at the next login. */
@@ -194,8 +203,10 @@ export class ExpectedDelivery {
     const bare = bareOf(jid);
     const late = { node, type: 'normal', entry: undefined, isOptional: true };
     if (isAway || (list ?? []).length > 0) this.#later(bare, { ...late, to: jid, says: [`subscription ${jid} none`] });
-    // delivery.md §1.5: told at a login until it is known to have been told
-    this.#later(bare, { ...late, to: undefined, says: [deletion?.says[0] ?? 'delete'] });
+    // delivery.md §1.5: told at a login until it is known to have been told; where it went only while the tombstone lasts
+    const uri = deletion?.says[0];
+    const isDue = isAway && jid === bare && deletion?.entry !== undefined && deletion.type !== 'headline';
+    this.#later(bare, { ...late, to: undefined, says: uri === undefined ? ['delete'] : [uri, 'delete'], isOptional: !isDue });
   }
 
   #drop(session: ModelSession): void {

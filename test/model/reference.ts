@@ -130,6 +130,8 @@ const NOT_FOUND = 'error cancel item-not-found';
 const FORBIDDEN = 'error auth forbidden';
 const NO_PERSISTENCE = 'error cancel feature-not-implemented+unsupported[persistent-items]';
 
+const nameOf = (jid: string): string => jid.split('@', 1)[0] as string;
+
 export const bareOf = (jid: string): string => jid.split('/', 1)[0] as string;
 
 export class ReferenceBroker {
@@ -302,6 +304,7 @@ export class ReferenceBroker {
       const says = redirect === undefined ? 'delete' : `delete ${redirect}`;
       // §8.4.2: all subscribers, which SHOULD include pending ones
       for (const [jid, state] of topic.subscriptions) {
+        if (!this.#grants(nameOf(jid), 'subscribe', node)) continue; // design D11
         const entry: LogEntry | undefined =
           state === 'subscribed'
             ? { node, kind: 'other', itemId: undefined, isKept: true, isWithdrawn: false, isEvicted: false, isDoubtful: false }
@@ -516,7 +519,9 @@ export class ReferenceBroker {
     const withPayload = topic.fields.deliver_payloads === '1';
     const bad = (detail: string) => faults.push(`error modify bad-request+${detail}`);
     if (item === undefined) {
-      if (isPersistent || withPayload) bad('item-required'); // §7.1.3.7
+      // §7.1.3.7: the rule of the item is for persistent topics, that of the payload for both
+      if (isPersistent) bad('item-required');
+      else if (withPayload) bad('payload-required');
       return faults;
     }
     const bytes = item.payloads.reduce((sum, { ns, text }) => sum + payloadXml(ns, text).length, 0);
@@ -633,7 +638,7 @@ export class ReferenceBroker {
   #effective(node: string, topic: Topic, bare: string): Affiliation {
     const stored = topic.affiliations.get(bare);
     if (stored !== undefined) return stored;
-    const name = bare.split('@', 1)[0] as string;
+    const name = nameOf(bare);
     const role = this.#role(name);
     const isApproved = !this.#isHidden(name, node) && role.approves.some((prefix) => node.startsWith(prefix));
     return isApproved ? 'member' : 'none';
@@ -731,6 +736,7 @@ export class ReferenceBroker {
     topic.log.push(entry);
     for (const [jid, state] of topic.subscriptions) {
       if (state !== 'subscribed') continue; // §4.2
+      if (!this.#grants(nameOf(jid), 'subscribe', node)) continue; // design D11, whatever the subscription says
       const says = [event.says, ...(event.later ?? []).filter((each) => each !== event.says)];
       this.#notices.push({ to: jid, node, says, type: this.#messageType(topic), entry });
     }
