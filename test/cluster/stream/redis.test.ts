@@ -32,6 +32,7 @@ describe.skipIf(!hasRedis(true))('over a Redis that is hurt', () => {
   let server: TestRedis;
   let keyPrefix: string;
   let open: RedisConnections[];
+  const stopping: (() => Promise<void>)[] = [];
   beforeAll(async () => {
     server = await startRedis({ isOwn: true });
   });
@@ -42,8 +43,9 @@ describe.skipIf(!hasRedis(true))('over a Redis that is hurt', () => {
     keyPrefix = `test-${randomBytes(6).toString('hex')}:`;
     open = [];
   });
-  afterEach(() => {
+  afterEach(async () => {
     for (const redis of open) redis.close();
+    for (const stop of stopping.splice(0)) await stop();
   });
 
   const connected = async (options: { commandTimeoutMs?: number } = {}): Promise<RedisConnections> => {
@@ -323,6 +325,7 @@ describe.skipIf(!hasRedis(true))('over a Redis that is hurt', () => {
 
   it('a killed Redis that comes back is used again without a restart of ours', async () => {
     const own = await startRedis({ isOwn: true, args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
+    stopping.push(() => own.stop());
     const redis = await connect(own.url, { keyPrefix, durability: 'auto' });
     open.push(redis);
     expect(redis.durability).toEqual({ kind: 'fsync' });
@@ -346,7 +349,6 @@ describe.skipIf(!hasRedis(true))('over a Redis that is hurt', () => {
       ),
     );
     expect(await resume.take(account('kept'), 'sm')).toEqual(state);
-    await own.stop();
   });
 });
 
