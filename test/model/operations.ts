@@ -160,8 +160,7 @@ function nextRequest(random: Random, broker: ReferenceBroker, live: readonly Mod
     delete: 2,
     subscribe: 14,
     unsubscribe: 5,
-    publish: 34,
-    repeat: 2,
+    publish: 36,
     retract: 7,
     purge: 2,
     items: 9,
@@ -225,7 +224,6 @@ function nextRequest(random: Random, broker: ReferenceBroker, live: readonly Mod
       });
     }
     case 'publish':
-    case 'repeat':
       return ask(by('owner', 'publisher', 'publish-only'), {
         verb: 'publish',
         node,
