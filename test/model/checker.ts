@@ -74,6 +74,7 @@ class Episode {
   readonly #messageIds = new Map<string, string>();
   readonly #counts: Counts;
   readonly #arrivalMs: number;
+  #published: { by: string; serial: number; request: Request; type: 'get' | 'set'; xml: string; got: string } | undefined;
   #serial = 0;
   #markers = 0;
   #notifications = 0;
@@ -158,6 +159,9 @@ class Episode {
         this.#connection(operation.by).client.kill();
         this.#delivery.breakStream(session);
         return undefined;
+      case 'repeat':
+        if (!isLive) return undefined;
+        return await this.#repeat(operation.by);
       case 'resume':
         if (session === undefined || !session.isBroken) return undefined;
         return await this.#resume(session, operation.has === 'everything');
@@ -262,11 +266,23 @@ class Episode {
       this.#ids.set(madeLabel, made);
     }
     const got = this.#inside(answerLine(request, answer, (id) => this.#labels.get(id) ?? id));
+    if (request.verb === 'publish') this.#published = { by, serial: this.#serial, request, type, xml, got };
     const outcome: Outcome = this.#broker.perform({ name, resource }, asked, madeLabel);
     this.#delivery.follow(outcome);
     this.#count(`${request.verb}: ${got.startsWith('error') ? got.split(' ').slice(1, 3).join(' ') : 'result'}`);
     if (outcome.answers.includes(got)) return undefined;
     return `answered "${got}"; right is ${quoted(outcome.answers)}`;
+  }
+
+  /** delivery.md §2.3: answered as before, and nobody is told. */
+  async #repeat(by: string): Promise<string | undefined> {
+    const first = this.#published;
+    if (first === undefined || first.by !== by || first.serial !== this.#serial - 1) return undefined;
+    const { request, type, xml, serial } = first;
+    const answer = await this.#connection(by).client.iq(type, xml, this.#instance(0).broker, `op-${serial}-${by}`);
+    const got = this.#inside(answerLine(request, answer, (id) => this.#labels.get(id) ?? id));
+    this.#count(`repeat: ${got.startsWith('error') ? 'error' : 'result'}`);
+    return got === first.got ? undefined : `answered a repeated publish "${got}", after "${first.got}"`;
   }
 
   /** Names of topics and accounts as they are in this episode on the instance. */
@@ -399,6 +415,9 @@ export interface EpisodeResult {
   readonly difference: Difference | undefined;
 }
 
+const publisherOf = (operation: Operation | undefined): string | undefined =>
+  operation?.do === 'request' && operation.request.verb === 'publish' ? operation.by : undefined;
+
 /** Draws operations from the seed and runs them until one differs or there are enough. */
 export async function runEpisode(grid: Grid, seed: number, length: number, counts: Counts): Promise<EpisodeResult> {
   const random = new Random(seed);
@@ -408,7 +427,9 @@ export async function runEpisode(grid: Grid, seed: number, length: number, count
   const start = opening(random);
   try {
     while (operations.length < length) {
-      const operation = start.shift() ?? nextOperation(random, episode.broker, episode.delivery, operations.length);
+      const operation =
+        start.shift() ??
+        nextOperation(random, episode.broker, episode.delivery, operations.length, publisherOf(operations.at(-1)));
       operations.push(operation);
       const difference = await episode.step(operation);
       if (difference !== undefined) return { operations, notifications: episode.notifications, difference };

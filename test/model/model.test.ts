@@ -32,19 +32,12 @@ describe.each([
     expect(report.notifications).toBeGreaterThan(operations / 10);
   });
 
-  it('notices a difference: a model that was told something else', async () => {
+  it('notices a difference: a model of the other profile', async () => {
     const script: Operation[] = [
       { do: 'login', by: 'ophelia/r1', sm: false, presence: true },
-      { do: 'request', by: 'ophelia/r1', request: { verb: 'create', node: 'a1', fields: {} } },
-      { do: 'request', by: 'ophelia/r1', request: { verb: 'subscribe', node: 'a1', jid: `ophelia@${instance.domain}` } },
-      // `repeats` tells the model that nobody is notified; to the instance it is a publish like any other.
-      {
-        do: 'request',
-        by: 'ophelia/r1',
-        request: { verb: 'publish', node: 'a1', item: { id: 'i1', payloads: [{ ns: 'urn:x', text: 'x' }] }, repeats: true },
-      },
+      { do: 'request', by: 'ophelia/r1', request: { verb: 'create', node: 'a1', fields: { access_model: 'open' } } },
     ];
-    const difference = await replay(grid, script);
-    expect(difference?.what).toContain('which nothing accounts for');
+    const difference = await replay({ instances: [instance], profile: profile === 'grid' ? 'compat' : 'grid' }, script);
+    expect(difference?.what).toContain('unsupported-access-model');
   });
 });

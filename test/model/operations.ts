@@ -10,6 +10,8 @@ import type { Affiliation, Entry, ModelRole, PublishedItem, ReferenceBroker, Req
 export type Operation =
   | { readonly do: 'request'; readonly by: string; readonly request: Request }
   | { readonly do: 'login'; readonly by: string; readonly sm: boolean; readonly presence: boolean }
+  /** Sends the publish that came just before again, under the same id: a client that did not get the answer. */
+  | { readonly do: 'repeat'; readonly by: string }
   | { readonly do: 'logout'; readonly by: string }
   | { readonly do: 'acknowledge'; readonly by: string }
   | { readonly do: 'break'; readonly by: string }
@@ -121,7 +123,13 @@ const login = (by: string, random: Random): Operation => ({
 });
 
 /** The next operation; looks at the model so that most of what is asked makes sense, and some of it does not. */
-export function nextOperation(random: Random, broker: ReferenceBroker, delivery: ExpectedDelivery, serial: number): Operation {
+export function nextOperation(
+  random: Random,
+  broker: ReferenceBroker,
+  delivery: ExpectedDelivery,
+  serial: number,
+  lastPublisher: string | undefined,
+): Operation {
   const live = delivery.sessions.filter(({ isBroken }) => !isBroken);
   const broken = delivery.sessions.filter(({ isBroken }) => isBroken);
   const away = Object.entries(PARTIES).flatMap(([name, { resources }]) =>
@@ -133,10 +141,13 @@ export function nextOperation(random: Random, broker: ReferenceBroker, delivery:
     request: 100,
     leave: 5,
     acknowledge: 3,
+    repeat: 4,
     break: 3,
     resume: broken.length * 4,
     login: away.length * 3,
   });
+  const repeats = move === 'repeat' ? live.find((each) => keyOf(each) === lastPublisher) : undefined;
+  if (repeats) return { do: 'repeat', by: keyOf(repeats) };
   if (move === 'resume') {
     return { do: 'resume', by: keyOf(random.pick(broken)), has: random.chance(0.5) ? 'everything' : 'acknowledged' };
   }

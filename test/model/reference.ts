@@ -40,7 +40,7 @@ export type Request =
   | { readonly verb: 'delete'; readonly node: string; readonly redirect?: string }
   | { readonly verb: 'subscribe'; readonly node: string; readonly jid: string | undefined }
   | { readonly verb: 'unsubscribe'; readonly node: string; readonly jid: string | undefined }
-  | { readonly verb: 'publish'; readonly node: string; readonly item?: PublishedItem; readonly repeats?: boolean }
+  | { readonly verb: 'publish'; readonly node: string; readonly item?: PublishedItem }
   | { readonly verb: 'retract'; readonly node: string; readonly itemId: string | undefined; readonly notify: boolean }
   | { readonly verb: 'purge'; readonly node: string }
   | { readonly verb: 'items'; readonly node: string; readonly ids?: readonly string[]; readonly max?: number }
@@ -228,7 +228,7 @@ export class ReferenceBroker {
       case 'unsubscribe':
         return this.#unsubscribe(who, request.node, request.jid);
       case 'publish':
-        return this.#publish(who, request.node, request.item, madeId, request.repeats ?? false);
+        return this.#publish(who, request.node, request.item, madeId);
       case 'retract':
         return this.#retract(who, request.node, request.itemId, request.notify);
       case 'purge':
@@ -467,13 +467,7 @@ export class ReferenceBroker {
 
   // Items
 
-  #publish(
-    who: Asker,
-    node: string,
-    item: PublishedItem | undefined,
-    madeId: string | undefined,
-    repeats: boolean,
-  ): readonly string[] {
+  #publish(who: Asker, node: string, item: PublishedItem | undefined, madeId: string | undefined): readonly string[] {
     const topic = this.#visible(who, node);
     this.#demandGrant(who, 'publish', node);
     const bare = this.#bare(who.name);
@@ -489,14 +483,13 @@ export class ReferenceBroker {
     const isPersistent = topic.fields.persist_items === '1';
     const withPayload = topic.fields.deliver_payloads === '1';
     if (item === undefined) {
-      if (!repeats) this.#broadcast(node, topic, { says: 'items', kind: 'published' }); // §4.3 Table 4; nothing to keep out of the log
+      this.#broadcast(node, topic, { says: 'items', kind: 'published' }); // §4.3 Table 4; nothing to keep out of the log
       return ['result'];
     }
     const id = item.id ?? madeId;
     if (id === undefined) return ['result with an item id']; // §7.1.1: it had to make one
     // §7.1.2: the id is in the answer when the service made it; an id that the publisher chose need not be.
     const answers = item.id === undefined ? [`result ${node} ${id}`] : ['result', `result ${node} ${id}`];
-    if (repeats) return answers; // delivery.md §2.3: answered as before, nobody is told
     const payload = item.payloads.map(({ ns, text }) => `${ns}|${text}`).join();
     if (isPersistent) {
       topic.items = [...topic.items.filter((each) => each.id !== id), { id, publisher: bare, payload }]; // §7.1.3: overwrites
