@@ -298,7 +298,10 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     if (receiver.isEnded) return;
     const kept = new Set(mayReceive ? wanted.map(({ jid }) => cursorKey(node, jid, receiver)) : []);
     for (const cursor of [...receiver.cursors.values()]) {
-      if (cursor.feed.node === node && !kept.has(cursor.key)) this.#close(cursor);
+      if (cursor.feed.node !== node || kept.has(cursor.key)) continue;
+      // Subscribed to a topic that was deleted, and created again under the same name: ends with the deletion (§1.5).
+      if (cursor.at.seq < cursor.feed.deletedSeq) continue;
+      this.#close(cursor);
     }
     if (!mayReceive) return;
     for (const subscription of wanted) {

@@ -53,6 +53,8 @@ export class Feed {
   /** Access token of the newest entry; differs from what sessions were judged by while `isJudging`. */
   accessToken: string;
   isJudging = false;
+  /** The newest deletion heard, 0 when none: who stands before it is told of it, though a topic of that name is there again. */
+  deletedSeq = 0;
   /** Changes whenever something of the log was withdrawn or the topic was configured: pages read before are of no use. */
   generation = 0;
   readonly #context: FeedContext;
@@ -99,6 +101,7 @@ export class Feed {
     } else if (entry.kind === 'configured') {
       this.generation += 1;
     }
+    if (entry.kind === 'deleted') this.deletedSeq = entry.seq;
     this.ring.push(new Slot(entry, this.record, this.#context.encoder));
     this.#context.rings.pushed(this.ring);
     this.head = { seq: entry.seq, uid: entry.uid };
