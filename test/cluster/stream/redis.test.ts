@@ -453,7 +453,7 @@ describe.skipIf(!hasRedis(true))('start-up checks, delivery.md §2.4', () => {
     let redis: RedisConnections | undefined;
     await until('the replica is attached', async () => {
       redis = await RedisConnections.open(
-        { servers: { kind: 'standalone', url: primary.url }, keyPrefix: 'x:', durability: 'auto', replicaTimeoutMs: 300 },
+        { servers: { kind: 'standalone', url: primary.url }, keyPrefix: 'x:', durability: 'auto', replicaTimeoutMs: 3_000 },
         { log: recordedLog() },
       ).catch(() => undefined);
       return redis !== undefined;

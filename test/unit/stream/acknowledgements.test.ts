@@ -1,8 +1,8 @@
-import type { EntryRef, Redeliverable } from '@xmpp-grid/stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { AckQueue } from '../../../packages/stream/src/session/ack-queue.ts';
 import { Acknowledgements } from '../../../packages/stream/src/session/acknowledgements.ts';
+import type { EntryRef, Redeliverable } from '../../../packages/stream/src/session/ports.ts';
 import { parseCount } from '../../../packages/stream/src/session/stream-management.ts';
 
 const owner: Redeliverable = { acknowledged: () => undefined, encodeAgain: async () => undefined };
