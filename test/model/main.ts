@@ -15,8 +15,14 @@ const { values } = parseArgs({
     operations: { type: 'string', default: '10000' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     profile: { type: 'string', default: 'grid' },
+    help: { type: 'boolean', default: false },
   },
 });
+const USAGE = 'usage: npm run model -- [--operations N (10000)] [--seed S (random)] [--profile grid|compat (grid)]\n';
+if (values.help) {
+  process.stdout.write(USAGE);
+  process.exit(0);
+}
 const operations = Number(values.operations);
 const seed = Number(values.seed);
 const { profile } = values;
@@ -26,7 +32,7 @@ if (
   !Number.isSafeInteger(seed) ||
   (profile !== 'grid' && profile !== 'compat')
 ) {
-  process.stderr.write('usage: npm run model -- [--operations N] [--seed S] [--profile grid|compat]\n');
+  process.stderr.write(USAGE);
   process.exit(64);
 }
 

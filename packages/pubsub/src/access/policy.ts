@@ -1,21 +1,8 @@
 /** What the Broker asks about roles; filled from outside by whoever owns them. */
+import type { Verb } from '@xmpp-grid/auth';
 
-/** Things that a role can be granted to do with topics, each with topic patterns (and payload types for publish). */
-export const POLICY_VERBS = [
-  'create',
-  'configure',
-  'delete',
-  'publish',
-  'retract',
-  'purge',
-  'subscribe',
-  'retrieve',
-  /** List and describe. */
-  'discover',
-  /** Affiliations, subscriptions and requests of others. */
-  'manage',
-] as const;
-export type PolicyVerb = (typeof POLICY_VERBS)[number];
+/** What a role can be granted; the list is auth's, since roles are. */
+export type PolicyVerb = Verb;
 
 /** `why` is one short phrase for audit and log, never sent to the peer. */
 export type PolicyDecision = { readonly verdict: 'allow' } | { readonly verdict: 'deny'; readonly why: string };

@@ -29,7 +29,7 @@ export type Limiter = (typeof LIMITERS)[number];
 const SCOPES = { connections: 'ip', bandwidth: 'session' } as const satisfies Record<Limiter, string>;
 type Action = 'close' | 'delay';
 
-/** `ratelimit_*` of docs/configuration.md's metrics: one set for all limiters, labels from closed lists. */
+/** `xmppgrid_ratelimit_*`: one set of metrics for all limiters, labels from closed lists. */
 export class RateLimitMetrics {
   readonly #checked: Record<Limiter, () => void>;
   readonly #rejected: Counter<'limiter' | 'scope' | 'action'>;

@@ -56,7 +56,6 @@ export class Session implements SessionPort, StreamHandler {
   /** Replaced at resumption: rights are those of the newest login (delivery.md §6.2). */
   who: AuthenticatedAccount;
   readonly boundAtMs = Date.now();
-  readonly isSecure = true;
   presence: PresenceState = { kind: 'never-sent' };
   peerMaxStanzaBytes = Number.POSITIVE_INFINITY;
   /** Full and bare JIDs that were sent directed presence and must hear of the end (RFC 6121 §4.6.3). */
@@ -116,24 +115,12 @@ export class Session implements SessionPort, StreamHandler {
     return this.#stream?.remoteAddress ?? '';
   }
 
-  get lastReceivedMs(): number {
-    return this.#stream?.lastReceivedMs ?? 0;
-  }
-
   get tlsVersion(): string {
     return this.#stream?.tlsVersion ?? '';
   }
 
   get queuedBytes(): number {
     return this.#stream?.outbox.bytes ?? 0;
-  }
-
-  get unacknowledged(): number {
-    return this.#acks.queue?.length ?? 0;
-  }
-
-  get hasStreamManagement(): boolean {
-    return this.#acks.queue !== undefined;
   }
 
   get isWritable(): boolean {

@@ -48,8 +48,6 @@ export class Sessions implements SessionOwner {
   readonly #ticker: NodeJS.Timeout;
   readonly #idleTicker: NodeJS.Timeout;
   #count = 0;
-  #resumedTotal = 0;
-  #boundTotal = 0;
 
   constructor(options: SessionsOptions) {
     this.domain = options.domain;
@@ -65,14 +63,6 @@ export class Sessions implements SessionOwner {
 
   get size(): number {
     return this.#count;
-  }
-
-  get boundTotal(): number {
-    return this.#boundTotal;
-  }
-
-  get resumedTotal(): number {
-    return this.#resumedTotal;
   }
 
   *all(): IterableIterator<Session> {
@@ -116,7 +106,6 @@ export class Sessions implements SessionOwner {
     session.defaultLang = lang;
     resources.set(jid.resource as string, session);
     this.#count++;
-    this.#boundTotal++;
     stream.setHandler(session);
     for (const observer of this.#observers) observer.bound(session);
     setTimeout(() => session.start(), START_AFTER_BIND_MS).unref();
@@ -138,7 +127,6 @@ export class Sessions implements SessionOwner {
     if (!session.isAlive || stream.isOver) return false;
     if (!session.canResumeAt(h)) throw tooHigh(h, session.sentCount);
     if (!(await session.resume(stream, who, h))) return false;
-    this.#resumedTotal++;
     for (const observer of this.#observers) observer.resumed(session);
     return true;
   }

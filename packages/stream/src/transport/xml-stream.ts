@@ -63,7 +63,6 @@ export class XmlStream {
   #receivedClose = false;
   #isOver = false;
   #reason: CloseReason | undefined;
-  #isReading = true;
   #closeTimer: NodeJS.Timeout | undefined;
   /** Default domain and namespace for a header that we must send before an early error. */
   #from: string;
@@ -141,12 +140,6 @@ export class XmlStream {
     this.#tokenizer.setLimits(limits);
   }
 
-  /** Reads nothing more; what was read stays unhandled (drain, hand-over). */
-  stopReading(): void {
-    this.#isReading = false;
-    this.#socket.pause();
-  }
-
   /** Forgets the old stream: the peer must send a new header (§4.3.3). */
   restart(): void {
     this.#tokenizer.restart();
@@ -196,7 +189,7 @@ export class XmlStream {
   }
 
   #pump(): void {
-    while (!this.#isBusy && !this.#isOver && this.#isReading) {
+    while (!this.#isBusy && !this.#isOver) {
       let pending: void | Promise<void>;
       try {
         const event = this.#tokenizer.next();
@@ -230,7 +223,7 @@ export class XmlStream {
         });
       }
     }
-    if (!this.#isBusy && this.#isReading && !this.#isShaped && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
+    if (!this.#isBusy && !this.#isShaped && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
   }
 
   /** Stops reading for as long as the peer is ahead of its rate. What was read is handled as ever. */
