@@ -244,6 +244,14 @@ function contradictions(config: Config, file: ConfigFile | undefined): Problem[]
     found.push(file?.document.hasIn(parts) ? inFile(file, parts, text) : { line: 0, text });
   };
   const { starttls, directTls, http } = config.listeners;
+  const { redis } = config;
+  if (config.store.kind === 'redis' && redis.nodes.length === 0)
+    report('redis.nodes', 'store.kind redis needs to know where Redis is, as `[host:port]`');
+  if (redis.mode === 'standalone' && redis.nodes.length > 1)
+    report('redis.nodes', 'names several servers: redis.mode must be sentinel or cluster');
+  if (redis.mode === 'cluster' && redis.database !== 0) report('redis.database', 'a Redis Cluster has only database 0');
+  if ((redis.tls.certificate === undefined) !== (redis.tls.key === undefined))
+    report('redis.tls.certificate', 'redis.tls.certificate and redis.tls.key go together');
   if (config.brokerDomain === config.domain)
     report('brokerDomain', 'must differ from domain: the Broker has an address of its own');
   if (config.profile === 'grid' && config.topics.defaultAccessModel === 'open') {

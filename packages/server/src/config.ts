@@ -1,7 +1,24 @@
 import type { RoleTemplate } from '@xmpp-grid/auth';
+import { isNetwork } from '@xmpp-grid/stream';
+import { parseRedisNode } from './redis-node.ts';
 import { roles } from './role-setting.ts';
 import type { ValuesOf } from './setting.ts';
-import { address, domain, duration, flag, integer, oneOf, optionalDomain, optionalPath, path, port, size } from './setting.ts';
+import {
+  address,
+  domain,
+  duration,
+  flag,
+  integer,
+  listOf,
+  oneOf,
+  optionalDomain,
+  optionalPath,
+  optionalText,
+  path,
+  port,
+  size,
+  text,
+} from './setting.ts';
 
 /**
  * Every setting of the program: name, type, unit, default, one sentence. The file has this shape in YAML;
@@ -19,9 +36,92 @@ export const SETTINGS = {
   }),
   dataDir: path({
     default: 'var',
-    doc: 'Directory of the store and the control socket; made when missing, readable by its owner alone.',
+    doc: 'Directory of this instance: embedded store, control socket, audit file; made when missing, readable by its owner alone.',
   }),
+  store: {
+    kind: oneOf(['embedded', 'redis'], {
+      default: 'embedded',
+      doc: '`embedded` keeps everything in `dataDir`, for one instance; `redis` shares it between any number of instances.',
+    }),
+  },
+  /** Used with `store.kind: redis` alone. */
+  redis: {
+    mode: oneOf(['standalone', 'sentinel', 'cluster'], {
+      default: 'standalone',
+      doc: 'One server, the primary that Sentinels name, or Redis Cluster.',
+    }),
+    nodes: listOf({
+      check: (node) => parseRedisNode(node) !== undefined,
+      accepts: '`host:port`',
+      max: 100,
+      default: [],
+      defaultText: 'required for `store.kind: redis`',
+      doc: 'The server; the Sentinels; or some nodes of the Cluster, which name the others.',
+    }),
+    sentinelName: text({ maxLength: 200, default: 'mymaster', doc: 'Name of the primary that the Sentinels watch.' }),
+    username: optionalText({ maxLength: 200, defaultText: 'none', doc: 'ACL user at Redis.' }),
+    passwordFile: optionalPath({ defaultText: 'no password', doc: 'File with the password at Redis, and nothing else.' }),
+    sentinelUsername: optionalText({ maxLength: 200, defaultText: 'none', doc: 'ACL user at the Sentinels.' }),
+    sentinelPasswordFile: optionalPath({ defaultText: 'no password', doc: 'File with the password at the Sentinels.' }),
+    tls: {
+      enabled: flag({ default: false, doc: 'TLS to Redis, and to the Sentinels.' }),
+      ca: optionalPath({
+        defaultText: 'the authorities of the system',
+        doc: 'PEM file with the authorities that Redis must be signed by.',
+      }),
+      certificate: optionalPath({ defaultText: 'none', doc: 'PEM file with a client certificate for Redis.' }),
+      key: optionalPath({ defaultText: 'none', doc: 'PEM file with its private key.' }),
+    },
+    database: integer({ min: 0, max: 1_000, default: 0, doc: 'Database number; a Cluster has only 0.' }),
+    keyPrefix: text({
+      maxLength: 64,
+      default: 'xg:',
+      doc: 'Put before every key and channel; instances with one prefix are one cluster.',
+    }),
+    durability: oneOf(['auto', 'memory', 'fsync', 'replicas'], {
+      default: 'auto',
+      doc:
+        'When a change is acknowledged: held by `replicas`, on the primary’s disk (`fsync`, AOF with `appendfsync always`), or at once ' +
+        '(`memory`: a crash of Redis loses acknowledged events). `auto` is `replicas` where the primary has a replica, else `fsync`; ' +
+        'where Redis offers neither it is refused.',
+    }),
+    replicas: integer({
+      min: 1,
+      max: 10,
+      unit: 'replicas',
+      default: 1,
+      doc: 'How many replicas hold a change before it is acknowledged, for `durability: replicas`; needs as many in `min-replicas-to-write`.',
+    }),
+    commandTimeoutMs: duration({
+      minMs: 100,
+      maxMs: 60_000,
+      default: '5s',
+      doc: 'Time for the answer to a command; then its outcome counts as unknown.',
+    }),
+    replicaTimeoutMs: duration({
+      minMs: 100,
+      maxMs: 60_000,
+      default: '2s',
+      doc: 'Time for the replicas to confirm a change; then its outcome counts as unknown.',
+    }),
+  },
+  instance: {
+    leaseMs: duration({
+      minMs: 1_000,
+      maxMs: 600_000,
+      default: '10s',
+      doc: 'An instance that cannot reach the store for so long serves nothing, and the others take it for dead.',
+    }),
+  },
   listeners: {
+    trustedProxies: listOf({
+      check: isNetwork,
+      accepts: 'addresses or networks (`address/bits`)',
+      max: 1_000,
+      default: [],
+      defaultText: 'none',
+      doc: 'Load balancers: connections from there must begin with a PROXY header (version 2), from elsewhere it is refused.',
+    }),
     starttls: {
       enabled: flag({
         default: true,

@@ -101,6 +101,31 @@ export function optionalPath(rest: Omit<Rest, 'default'>): Setting<string | unde
   return { kind: 'setting', schema: z.string().min(1).optional(), accepts: 'a path', isPath: true, default: undefined, ...rest };
 }
 
+/** A list of texts, each of which `check` accepts. */
+export function listOf(
+  item: { readonly check: (text: string) => boolean; readonly accepts: string; readonly max: number } & Rest,
+): Setting<readonly string[]> {
+  const { check, accepts, max, ...rest } = item;
+  return { kind: 'setting', schema: z.array(z.string().refine(check)).max(max), accepts: `a list of ${accepts}`, ...rest };
+}
+
+export function optionalText(max: { readonly maxLength: number } & Omit<Rest, 'default'>): Setting<string | undefined> {
+  const { maxLength, ...rest } = max;
+  return {
+    kind: 'setting',
+    schema: z.string().min(1).max(maxLength).optional(),
+    accepts: `a text of 1 to ${maxLength} characters`,
+    default: undefined,
+    ...rest,
+  };
+}
+
+/** A text that may be empty. */
+export function text(max: { readonly maxLength: number } & Rest): Setting<string> {
+  const { maxLength, ...rest } = max;
+  return { kind: 'setting', schema: z.string().max(maxLength), accepts: `a text of at most ${maxLength} characters`, ...rest };
+}
+
 /** An IP address or host name to listen on. */
 export function address(rest: Rest): Setting<string> {
   return {

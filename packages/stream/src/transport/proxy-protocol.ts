@@ -136,6 +136,16 @@ export function networkList(cidrs: readonly string[]): (address: string) => bool
   };
 }
 
+/** Whether `networkList` takes it: an address, or `address/bits`. */
+export function isNetwork(text: string): boolean {
+  try {
+    networkList([text]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** From now on the socket tells the client's address as its peer's. */
 export function showPeer(socket: Socket, { address, port }: ProxiedPeer): void {
   const family = address.includes(':') ? 'IPv6' : 'IPv4';
