@@ -17,6 +17,18 @@ export interface Verdict {
   readonly reasons: readonly string[];
 }
 
+/** The three questions that a supervisor and a load balancer ask. */
+export interface Probes {
+  started(): Verdict;
+  ready(): Verdict;
+  alive(): Verdict;
+}
+
+/** The probes of one instance. */
+export function probesOf(facts: HealthFacts): Probes {
+  return { started: () => started(facts), ready: () => ready(facts), alive: () => alive(facts) };
+}
+
 /** 500 ms: ten times a busy second's worst delay; behind that, logins time out elsewhere and traffic should go to a peer. */
 export const MAX_READY_LAG_MS = 500;
 /** 30 s: an event loop that far behind is stuck, and only a restart helps. */

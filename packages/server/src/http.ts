@@ -1,18 +1,21 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
-import { alive, type HealthFacts, ready, started, type Verdict } from './health.ts';
+import type { Probes, Verdict } from './health.ts';
 
 export interface HttpServer {
   readonly address: AddressInfo;
   close(): Promise<void>;
 }
 
+/** What `/metrics` answers: a registry, or something that speaks for several. */
+export type MetricsPage = Pick<Registry, 'contentType' | 'metrics'>;
+
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
-  readonly registry: Registry;
-  readonly health: HealthFacts;
+  readonly metrics: MetricsPage;
+  readonly probes: Probes;
 }
 
 interface Page {
@@ -87,18 +90,18 @@ async function handle(request: IncomingMessage, response: ServerResponse, option
   send(request, response, await pageFor((request.url ?? '/').split('?', 1)[0]!, options));
 }
 
-async function pageFor(path: string, { registry, health }: HttpOptions): Promise<Page> {
+async function pageFor(path: string, { metrics, probes }: HttpOptions): Promise<Page> {
   switch (path) {
     case '/':
       return { status: 200, type: TEXT, body: INDEX };
     case '/metrics':
-      return { status: 200, type: registry.contentType, body: await registry.metrics() };
+      return { status: 200, type: metrics.contentType, body: await metrics.metrics() };
     case '/startupz':
-      return probe(started(health));
+      return probe(probes.started());
     case '/readyz':
-      return probe(ready(health));
+      return probe(probes.ready());
     case '/livez':
-      return probe(alive(health));
+      return probe(probes.alive());
     default:
       return { status: 404, type: TEXT, body: 'not here; see /\n' };
   }

@@ -1,7 +1,8 @@
 import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
 import type { Config } from './config.ts';
 import { type ControlServer, serveControl } from './control/server.ts';
-import type { HealthFacts } from './health.ts';
+import { type Probes, probesOf } from './health.ts';
 import { type HttpServer, serveHttp } from './http.ts';
 import { createLogger, type ProgramLogger } from './observe/log.ts';
 import { createRegistry, type LifecycleState, monitorLoop, registerCertificateExpiry, registerState } from './observe/metrics.ts';
@@ -15,6 +16,8 @@ export interface RunningProgram {
   readonly instance: RunningInstance;
   readonly addresses: { readonly starttls?: AddressInfo; readonly directTls?: AddressInfo; readonly http?: AddressInfo };
   readonly log: ProgramLogger;
+  readonly registry: Registry;
+  readonly probes: Probes;
   state(): LifecycleState;
   /** Not ready, then streams, then sockets, then the store. Idempotent. */
   stop(): Promise<void>;
@@ -48,17 +51,17 @@ export async function startProgram(
     undo.push(() => loop.stop());
     registerState(registry, () => state);
     registerCertificateExpiry(registry, () => tls.notAfterMs);
-    const health: HealthFacts = {
+    const probes = probesOf({
       state: () => state,
       storeWritable: () => store.isWritable(),
       certificateNotAfterMs: () => tls.notAfterMs,
       lagMs: () => loop.lagMs(),
       nowMs: () => Date.now(),
-    };
+    });
 
     // First of the listeners, so that /startupz can say "starting".
     const http: HttpServer | undefined = config.listeners.http.enabled
-      ? await serveHttp({ ...config.listeners.http, registry, health })
+      ? await serveHttp({ ...config.listeners.http, metrics: registry, probes })
       : undefined;
     if (http !== undefined) undo.push(() => http.close());
 
@@ -76,6 +79,8 @@ export async function startProgram(
       instance,
       addresses,
       log,
+      registry,
+      probes,
       state: () => state,
       stop() {
         state = 'draining'; // /readyz says so while streams end

@@ -8,6 +8,7 @@ import {
   type HealthFacts,
   MAX_ALIVE_LAG_MS,
   MAX_READY_LAG_MS,
+  probesOf,
   ready,
   started,
 } from '../../../packages/server/src/health.ts';
@@ -53,7 +54,7 @@ describe('the endpoint', () => {
   afterEach(() => server.close());
 
   const start = async (state: () => LifecycleState = () => 'ready', registry = new Registry()) => {
-    server = await serveHttp({ host: '127.0.0.1', port: 0, registry, health: { ...facts(), state } });
+    server = await serveHttp({ host: '127.0.0.1', port: 0, metrics: registry, probes: probesOf({ ...facts(), state }) });
   };
 
   const ask = (path: string, method = 'GET'): Promise<{ status: number; body: string; headers: Record<string, unknown> }> =>
