@@ -10,6 +10,7 @@ export * from './cluster/instances.ts';
 export * from './cluster/offline-messages.ts';
 export * from './cluster/redis/connections.ts';
 export * from './cluster/redis/control.ts';
+export * from './cluster/redis/data-format.ts';
 export * from './cluster/redis/inbox.ts';
 export * from './cluster/redis/instance-table.ts';
 export * from './cluster/redis/offline-messages.ts';

@@ -46,6 +46,10 @@ export class MemoryAccountStore implements AccountStore {
   async list(): Promise<readonly VersionedAccount[]> {
     return [...this.#records.values()].map(({ json, version }) => ({ account: decodeAccount(json), version }));
   }
+
+  async count(): Promise<number> {
+    return this.#records.size;
+  }
 }
 
 export const NO_TLS_EXTRAS: TlsFacts = {

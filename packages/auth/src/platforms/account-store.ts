@@ -25,4 +25,6 @@ export interface AccountStore {
   remove(jid: JID, expected: string): Promise<'removed' | 'stale'>;
   /** The first `limit` accounts after the bare JID `after` (or from the start), ordered by bare JID. */
   list(after: string | undefined, limit: number): Promise<readonly VersionedAccount[]>;
+  /** How many accounts there are; over Redis a change that was interrupted may count one that is not there. */
+  count(): Promise<number>;
 }

@@ -46,6 +46,10 @@ export class EmbeddedAccountStore implements AccountStore {
     return page;
   }
 
+  async count(): Promise<number> {
+    return this.#db.getKeysCount();
+  }
+
   /** Runs a write when the record still has the expected version; resolves when it has reached the disk. */
   async #guarded(jid: JID, expected: string | undefined, write: (key: string) => void): Promise<boolean> {
     const key = jid.bareString;

@@ -1,7 +1,5 @@
 import type { JID } from '../../jid.ts';
-
-/** Braces would end the hash tag early: RFC 7622 allows them in a localpart. `%` so that no two names meet. */
-const tag = (name: string): string => name.replace(/[{}%]/g, encodeURIComponent);
+import { hashTag } from './slot.ts';
 
 /** Every Redis key of this package. The part in braces picks the Cluster slot. */
 export interface StreamKeys {
@@ -22,18 +20,21 @@ export interface StreamKeys {
   inboxBytes(instanceId: string): string;
   /** stream: fields `k` kind, `b` body, `p` id of the entry before. Capped. Written by append-control. */
   control: string;
+  /** hash: `format` of all our data, `program` that wrote it first. Written once, by claim-format. */
+  meta: string;
 }
 
 /** @param prefix put before every key; `xg:` unless several grids share one Redis */
 export function streamKeys(prefix: string): StreamKeys {
-  const account = (jid: JID, noun: string) => `${prefix}{u:${tag(jid.bare.toString())}}:${noun}`;
+  const account = (jid: JID, noun: string) => `${prefix}{u:${hashTag(jid.bare.toString())}}:${noun}`;
   return {
     sessions: (jid) => account(jid, 'sessions'),
     resume: (jid) => account(jid, 'resume'),
     offline: (jid) => account(jid, 'offline'),
     instances: `${prefix}instances`,
-    inbox: (instanceId) => `${prefix}{i:${tag(instanceId)}}:inbox`,
-    inboxBytes: (instanceId) => `${prefix}{i:${tag(instanceId)}}:inbox-bytes`,
+    inbox: (instanceId) => `${prefix}{i:${hashTag(instanceId)}}:inbox`,
+    inboxBytes: (instanceId) => `${prefix}{i:${hashTag(instanceId)}}:inbox-bytes`,
     control: `${prefix}control`,
+    meta: `${prefix}meta`,
   };
 }

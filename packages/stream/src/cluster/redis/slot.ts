@@ -10,3 +10,9 @@ export function slotOf(key: string): number {
   }
   return crc % 16_384;
 }
+
+/**
+ * Writes a name from outside for use between the braces of a key. Braces of its own would end the hash tag early: RFC 7622
+ * allows them in a localpart. `%` too, so that no two names meet.
+ */
+export const hashTag = (name: string): string => name.replace(/[{}%]/g, encodeURIComponent);
