@@ -5,6 +5,8 @@ export interface HealthFacts {
   state(): LifecycleState;
   /** False after a write failed, until one succeeds. */
   storeWritable(): boolean;
+  /** False while the instance is past its lease, or cannot confirm that it knows of every change of rights. */
+  mayServe(): boolean;
   certificateNotAfterMs(): number | undefined;
   /** Worst event loop delay of the last second. */
   lagMs(): number;
@@ -46,6 +48,7 @@ export function ready(facts: HealthFacts): Verdict {
   return verdict([
     state === 'ready' ? undefined : state,
     facts.storeWritable() ? undefined : 'the store cannot be written',
+    facts.mayServe() ? undefined : 'the store does not answer: nothing is served until it does',
     notAfterMs !== undefined && notAfterMs <= facts.nowMs() ? 'the server certificate has expired' : undefined,
     facts.lagMs() > MAX_READY_LAG_MS ? `the event loop is ${Math.round(facts.lagMs())} ms behind` : undefined,
   ]);

@@ -15,7 +15,7 @@ import {
   ControllerDoor,
   controllerService,
   type Element,
-  EmbeddedOfflineMessages,
+  Instances,
   JID,
   KeyedRateLimit,
   Listener,
@@ -29,10 +29,8 @@ import {
   serialize,
 } from '@xmpp-grid/stream';
 import { Admin, type LiveInstance } from './admin/admin.ts';
-import { clusterSecret } from './cluster-secret.ts';
 import type { Config } from './config.ts';
 import type { InstanceDeps, RunningInstance, StartInstance } from './running-instance.ts';
-import { openAccounts, openTopics } from './stores.ts';
 import { topicDefaults, topicLimits } from './topic-settings.ts';
 
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
@@ -40,22 +38,24 @@ const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.
 
 /** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
 const QUIESCE_MS = 2_000;
+/** Nobody watches; 60 s is no more than a sign of life. */
+const LONE_BEAT_MS = 60_000;
 /** Topics looked at in one second: 100,000 take under a minute. */
 const SWEEP_TOPICS = 2_000;
 
 /** Wires one instance: stores, who may come in, the Broker, delivery, the doors. Reads from the ground up. */
 export const startInstance: StartInstance = async (config, deps) => {
-  const { root, log, registry } = deps;
-  const instanceId = randomText(9);
+  const { stores, log, registry } = deps;
+  const { accounts, topics } = stores;
   const startedMs = Date.now();
-
-  // Stores
-  const accounts = openAccounts(root);
-  const topics = openTopics(root, config);
   const audit = await AuditFile.open(join(config.dataDir, 'audit.jsonl'), {
     now: Date.now,
     onTrouble: (error) => log.error({ err: error }, 'the audit file cannot be written; events are counted as dropped'),
   });
+
+  // Who lives (delivery.md §7.1). Alone in its store an instance has nobody to be fenced from.
+  const lease = config.store.kind === 'embedded' ? { leaseMs: Infinity, beatMs: LONE_BEAT_MS } : config.instance;
+  const instances = new Instances({ table: stores.instances, ...lease, log });
 
   // Who may come in, and what for
   const roles = new Authorizer(config.roles);
@@ -64,7 +64,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     roles,
     profile: config.profile,
     domains: [config.domain],
-    secret: createSecretKey(await clusterSecret(root)),
+    secret: createSecretKey(await stores.secret()),
     iterations: config.sasl.scramIterations,
     log,
     audit,
@@ -80,11 +80,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     idleMs: config.ping.intervalMs,
     answerMs: config.ping.timeoutMs,
   });
-  const offline = new EmbeddedOfflineMessages(
-    root,
-    config.domain,
-    async (account) => (await accounts.get(account)) !== undefined,
-  );
+  const offline = stores.offlineMessages(config.domain, async (account) => (await accounts.get(account)) !== undefined);
   const router = new Router({
     domain: config.domain,
     sessions,
@@ -106,7 +102,7 @@ export const startInstance: StartInstance = async (config, deps) => {
   const form = new NodeConfigForm(config.profile, topicLimits(config));
   const delivery = new Delivery({
     topics,
-    instanceId,
+    instanceId: instances.id,
     domain: config.brokerDomain,
     log,
     policy,
@@ -155,6 +151,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     maxConnections: config.limits.maxConnections,
     maxConnectionsPerAddress: config.limits.maxConnectionsPerAddress,
     log,
+    trustedProxies: config.listeners.trustedProxies,
     rejected: (why) => metrics.rejected(why),
   });
   const door = new ControllerDoor({
@@ -205,18 +202,22 @@ export const startInstance: StartInstance = async (config, deps) => {
     await listener.idle(graceMs);
     sessions.close();
     await delivery.close();
-    await topics.close();
+    await instances.close();
     await audit.close();
   };
 
   try {
+    await instances.start();
     const { starttls, directTls } = config.listeners;
     const addresses = {
       ...(starttls.enabled ? { starttls: await door.listenStartTls(starttls.port, starttls.host) } : {}),
       ...(directTls.enabled ? { directTls: await door.listenDirectTls(directTls.port, directTls.host) } : {}),
     };
     return {
-      instanceId,
+      get instanceId() {
+        return instances.id;
+      },
+      mayServe: () => !instances.isFenced,
       addresses,
       admin: new Admin({
         accounts,
@@ -225,7 +226,7 @@ export const startInstance: StartInstance = async (config, deps) => {
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
         roles: roles.names,
-        live: liveInstance({ sessions, instanceId, startedMs, addresses, config, deps }),
+        live: liveInstance({ sessions, instances, startedMs, addresses, config, deps }),
       }),
       stop: (_reason, graceMs) => stopAll(graceMs),
     };
@@ -255,7 +256,7 @@ function brokerAudit(sink: AuditSink): BrokerAudit {
 
 function liveInstance(of: {
   sessions: Sessions;
-  instanceId: string;
+  instances: Instances;
   startedMs: number;
   addresses: RunningInstance['addresses'];
   config: Config;
@@ -283,7 +284,7 @@ function liveInstance(of: {
       ),
     status: () => ({
       version: of.deps.version,
-      instanceId: of.instanceId,
+      instanceId: of.instances.id,
       state: 'ready',
       domain: config.domain,
       brokerDomain: config.brokerDomain,

@@ -6,8 +6,9 @@ import { type Probes, probesOf } from './health.ts';
 import { type HttpServer, serveHttp } from './http.ts';
 import { createLogger, type ProgramLogger } from './observe/log.ts';
 import { createRegistry, type LifecycleState, monitorLoop, registerCertificateExpiry, registerState } from './observe/metrics.ts';
+import { openStores } from './open-stores.ts';
 import type { RunningInstance, StartInstance } from './running-instance.ts';
-import { openStore } from './store-environment.ts';
+import type { Stores } from './stores.ts';
 import { loadTlsCredentials } from './tls-files.ts';
 import { VERSION } from './version.ts';
 
@@ -27,7 +28,7 @@ export interface RunningProgram {
  * Starts one instance and everything around it: the store, metrics and probes, the engine, the control socket.
  * Either all of it serves, or it throws and nothing is left behind.
  *
- * @throws ConfigError | StoreError | Error of `listen`
+ * @throws ConfigError | StoreError | RedisRefused | Error of `listen`
  */
 export async function startProgram(
   config: Config,
@@ -43,40 +44,45 @@ export async function startProgram(
     const tls = loadTlsCredentials(config, Date.now());
     for (const warning of tls.warnings) log.warn({}, warning);
 
-    const store = await openStore(config.dataDir);
-    undo.push(() => store.release());
-
     const registry = createRegistry(VERSION);
     const loop = monitorLoop(registry);
     undo.push(() => loop.stop());
     registerState(registry, () => state);
     registerCertificateExpiry(registry, () => tls.notAfterMs);
+    let stores: Stores | undefined;
+    let instance: RunningInstance | undefined;
     const probes = probesOf({
       state: () => state,
-      storeWritable: () => store.isWritable(),
+      storeWritable: () => stores?.isWritable() ?? true,
+      mayServe: () => instance?.mayServe() ?? true,
       certificateNotAfterMs: () => tls.notAfterMs,
       lagMs: () => loop.lagMs(),
       nowMs: () => Date.now(),
     });
 
-    // First of the listeners, so that /startupz can say "starting".
+    // First of the listeners, so that /startupz can say "starting" while Redis is waited for.
     const http: HttpServer | undefined = config.listeners.http.enabled
       ? await serveHttp({ ...config.listeners.http, metrics: registry, probes })
       : undefined;
     if (http !== undefined) undo.push(() => http.close());
 
-    const instance = await startInstance(config, { root: store.root, tls, log, registry, version: VERSION });
-    undo.push(() => instance.stop('drain', config.drain.graceMs));
+    const opened = await openStores(config, log);
+    stores = opened;
+    undo.push(() => opened.close());
 
-    const control: ControlServer = await serveControl(config.dataDir, instance.admin, log);
+    const running = await startInstance(config, { stores: opened, tls, log, registry, version: VERSION });
+    instance = running;
+    undo.push(() => running.stop('drain', config.drain.graceMs));
+
+    const control: ControlServer = await serveControl(config.dataDir, running.admin, log);
     undo.push(() => control.close());
 
     state = 'ready';
-    const addresses = { ...instance.addresses, ...(http === undefined ? {} : { http: http.address }) };
-    log.info({ instanceId: instance.instanceId, domain: config.domain, brokerDomain: config.brokerDomain }, 'ready');
+    const addresses = { ...running.addresses, ...(http === undefined ? {} : { http: http.address }) };
+    log.info({ instanceId: running.instanceId, domain: config.domain, brokerDomain: config.brokerDomain }, 'ready');
     let stopped: Promise<void> | undefined;
     return {
-      instance,
+      instance: running,
       addresses,
       log,
       registry,

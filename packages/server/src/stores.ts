@@ -1,14 +1,44 @@
-import { type AccountStore, EmbeddedAccountStore } from '@xmpp-grid/auth';
-import { type EmbeddedTopicStore, openEmbeddedTopicStore } from '@xmpp-grid/pubsub';
-import type { RootDatabase } from 'lmdb';
-import type { Config } from './config.ts';
+import type { AccountStore } from '@xmpp-grid/auth';
+import type { LogReader, PositionStore, TopicStore } from '@xmpp-grid/pubsub';
+import type {
+  ControlLog,
+  Inboxes,
+  InstanceJudge,
+  InstanceTable,
+  JID,
+  OfflineMessages,
+  ResumeStates,
+  SessionRegistry,
+} from '@xmpp-grid/stream';
 
-/** The accounts of an environment. */
-export function openAccounts(root: RootDatabase): AccountStore {
-  return new EmbeddedAccountStore(root.openDB<string, string>('accounts', { encoding: 'string', keyEncoding: 'ordered-binary' }));
+/** The topics of a store, and what keeps them in order. */
+export interface Topics extends TopicStore, LogReader, PositionStore {
+  /**
+   * Looks at up to `maxTopics` topics from where the last call ended: trims what is too old, forgets tombstones that are.
+   *
+   * @throws StoreUnavailable; the next call goes on
+   */
+  sweep(nowMs: number, maxTopics: number): Promise<void>;
+  close(): Promise<void>;
 }
 
-/** The topics of an environment, with the retention of the configuration. @throws StoreFormatError */
-export function openTopics(root: RootDatabase, config: Config): EmbeddedTopicStore {
-  return openEmbeddedTopicStore(root, { retention: config.retention });
+/**
+ * Everything that lasts or is shared between instances, on one kind of store. `stores-embedded.ts` and `stores-redis.ts`
+ * make it; nothing above knows which.
+ */
+export interface Stores {
+  readonly accounts: AccountStore;
+  readonly topics: Topics;
+  readonly instances: InstanceTable;
+  readonly inboxes: Inboxes;
+  readonly control: ControlLog;
+  readonly resumeStates: ResumeStates;
+  sessionRegistry(instances: InstanceJudge): SessionRegistry;
+  offlineMessages(domain: string, exists: (account: JID) => Promise<boolean>): OfflineMessages;
+  /** The secret behind the salts of accounts that do not exist: made once, the same for all instances. */
+  secret(): Promise<Buffer>;
+  /** False after a write failed, until one succeeds. */
+  isWritable(): boolean;
+  /** Ends every use; what was acknowledged is durable. */
+  close(): Promise<void>;
 }

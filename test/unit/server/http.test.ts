@@ -16,10 +16,11 @@ import { type HttpServer, serveHttp } from '../../../packages/server/src/http.ts
 import { createRegistry, type LifecycleState, registerState } from '../../../packages/server/src/observe/metrics.ts';
 
 const facts = (
-  changes: Partial<{ state: LifecycleState; writable: boolean; notAfterMs: number; lagMs: number }> = {},
+  changes: Partial<{ state: LifecycleState; writable: boolean; serves: boolean; notAfterMs: number; lagMs: number }> = {},
 ): HealthFacts => ({
   state: () => changes.state ?? 'ready',
   storeWritable: () => changes.writable ?? true,
+  mayServe: () => changes.serves ?? true,
   certificateNotAfterMs: () => changes.notAfterMs ?? 2000,
   lagMs: () => changes.lagMs ?? 0,
   nowMs: () => 1000,
@@ -31,6 +32,7 @@ describe('the probes decide', () => {
     ['one that starts', { state: 'starting' }, false, false, true],
     ['one that drains', { state: 'draining' }, true, false, true],
     ['a store that cannot be written', { writable: false }, true, false, true],
+    ['an instance past its lease', { serves: false }, true, false, true],
     ['an expired certificate', { notAfterMs: 1000 }, true, false, true],
     ['a busy event loop', { lagMs: MAX_READY_LAG_MS + 1 }, true, false, true],
     ['a stuck event loop', { lagMs: MAX_ALIVE_LAG_MS + 1 }, true, false, false],

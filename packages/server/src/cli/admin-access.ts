@@ -4,8 +4,8 @@ import { AdminError, type AdminOperations } from '../admin/operations.ts';
 import type { Config } from '../config.ts';
 import { shortPath } from '../config-load.ts';
 import { connectControl } from '../control/client.ts';
-import { openStore } from '../store-environment.ts';
-import { openAccounts, openTopics } from '../stores.ts';
+import { createLogger } from '../observe/log.ts';
+import { openStores } from '../open-stores.ts';
 
 /** Runs `use` on the running instance of the data directory, or on the store itself when none runs. */
 export async function withAdmin<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
@@ -30,12 +30,12 @@ async function withInstance<T>(config: Config, use: (admin: AdminOperations) => 
 }
 
 async function withStore<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
-  const store = await openStore(config.dataDir);
+  const stores = await openStores(config, createLogger({ level: 'warn', format: 'text' }, process.stderr));
   try {
     return await use(
       new Admin({
-        accounts: openAccounts(store.root),
-        topics: openTopics(store.root, config),
+        accounts: stores.accounts,
+        topics: stores.topics,
         domain: config.domain,
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
@@ -43,6 +43,6 @@ async function withStore<T>(config: Config, use: (admin: AdminOperations) => Pro
       }),
     );
   } finally {
-    await store.release();
+    await stores.close();
   }
 }
