@@ -7,11 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { type AdminOperations, connectControl } from '@xmpp-grid/server';
 import { stringify } from 'yaml';
 import { type TestCertificates, testCertificates } from './certs.ts';
+import type { FaultHook } from './fault-hooks.ts';
 
 /** The program as a process of its own, run from the sources, so that a test can kill it. */
 export interface InstanceProcess {
   readonly port: number;
   readonly directTlsPort: number;
+  /** Of /metrics and the probes. */
+  readonly httpPort: number;
   readonly domain: string;
   readonly broker: string;
   readonly dataDir: string;
@@ -19,6 +22,7 @@ export interface InstanceProcess {
   /** Log lines of all its lives. */
   readonly output: string[];
   readonly pid: number;
+  readonly isRunning: boolean;
   admin<T>(use: (admin: AdminOperations) => Promise<T>): Promise<T>;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
@@ -26,21 +30,45 @@ export interface InstanceProcess {
   terminate(): Promise<number | null>;
   /** Starts it again on the same data and ports. */
   start(): Promise<void>;
+  /** SIGSTOP: it does nothing, and its connections stay. */
+  freeze(): void;
+  /** SIGCONT. */
+  thaw(): void;
+  /** Does a fault that only the process can do to itself; it must have been started with `hooks`. */
+  fault(hook: FaultHook): void;
   dispose(): Promise<void>;
 }
 
 const LAUNCHER = fileURLToPath(new URL('../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
-const READY_MS = 20_000;
+/** Log lines kept. */
+const MAX_LINES = 5_000;
+const HOOKS = fileURLToPath(new URL('./fault-hooks.ts', import.meta.url));
+/** For a machine that does other things too. */
+const READY_MS = 60_000;
 
-export async function startInstanceProcess(settings: Record<string, unknown> = {}): Promise<InstanceProcess> {
+export interface InstanceProcessOptions {
+  /** Loads `fault-hooks.ts` into it. */
+  readonly hooks?: boolean;
+  /** Serves /metrics and the probes. */
+  readonly http?: boolean;
+  /** Lets platforms in by certificate (SASL EXTERNAL). */
+  readonly external?: boolean;
+}
+
+/** `settings` are those of the configuration file, beside and over the ones that a test needs. */
+export async function startInstanceProcess(
+  settings: Record<string, unknown> = {},
+  { hooks = false, http = false, external = false }: InstanceProcessOptions = {},
+): Promise<InstanceProcess> {
   const domain = 'localhost';
   const certificates = await testCertificates(domain);
   const dataDir = mkdtempSync(join(tmpdir(), 'xmpp-grid-process-'));
-  const [port, directTlsPort] = await freePorts(2);
+  const [port, directTlsPort, httpPort] = await freePorts(3);
   const file = (name: string, content: string) => {
     writeFileSync(join(dataDir, name), content, { mode: 0o600 });
     return join(dataDir, name);
   };
+  const { listeners, ...otherSettings } = settings;
   const configFile = file(
     'grid.yaml',
     stringify({
@@ -49,25 +77,27 @@ export async function startInstanceProcess(settings: Record<string, unknown> = {
       listeners: {
         starttls: { host: '127.0.0.1', port },
         directTls: { host: '127.0.0.1', port: directTlsPort },
-        http: { enabled: false },
+        http: http ? { host: '127.0.0.1', port: httpPort } : { enabled: false },
+        ...(listeners as object | undefined),
       },
-      tls: { certificate: file('server.pem', certificates.server.certificate), key: file('server.key', certificates.server.key) },
+      tls: {
+        certificate: file('server.pem', certificates.server.certificate),
+        key: file('server.key', certificates.server.key),
+        ...(external ? { clientCa: file('ca.pem', certificates.ca.certificate) } : {}),
+      },
       sasl: { scramIterations: 4096 },
       log: { format: 'json' },
-      ...settings,
+      ...otherSettings,
     }),
   );
   const output: string[] = [];
   let child: ChildProcess | undefined;
 
   const start = async (): Promise<void> => {
-    const started = spawn(
-      process.execPath,
-      ['--conditions=development', '--disable-warning=ExperimentalWarning', LAUNCHER, 'serve', '--config', configFile],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const flags = ['--conditions=development', '--disable-warning=ExperimentalWarning', ...(hooks ? ['--import', HOOKS] : [])];
+    const started = spawn(process.execPath, [...flags, LAUNCHER, 'serve', '--config', configFile], {
+      stdio: ['ignore', 'pipe', 'pipe', ...(hooks ? (['ipc'] as const) : [])],
+    });
     child = started;
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`not ready in time:\n${output.join('\n')}`)), READY_MS);
@@ -75,6 +105,7 @@ export async function startInstanceProcess(settings: Record<string, unknown> = {
         for (const line of chunk.toString().split('\n')) {
           if (line === '') continue;
           output.push(line);
+          if (output.length > MAX_LINES) output.shift();
           if (line.includes('"msg":"ready"')) {
             clearTimeout(timer);
             resolve();
@@ -91,17 +122,27 @@ export async function startInstanceProcess(settings: Record<string, unknown> = {
   };
   const signal = async (name: NodeJS.Signals): Promise<number | null> => {
     const running = child;
-    if (running === undefined || running.exitCode !== null) return running?.exitCode ?? null;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return running?.exitCode ?? null;
     return await new Promise((resolve) => {
       running.once('exit', (code) => resolve(code));
       running.kill(name);
     });
   };
 
-  await start();
+  const dispose = async () => {
+    await signal('SIGKILL');
+    rmSync(dataDir, { recursive: true, force: true });
+  };
+  try {
+    await start();
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
   return {
     port: port as number,
     directTlsPort: directTlsPort as number,
+    httpPort: httpPort as number,
     domain,
     broker: `broker.${domain}`,
     dataDir,
@@ -109,6 +150,9 @@ export async function startInstanceProcess(settings: Record<string, unknown> = {
     output,
     get pid() {
       return child?.pid ?? 0;
+    },
+    get isRunning() {
+      return child !== undefined && child.exitCode === null && child.signalCode === null;
     },
     async admin(use) {
       const control = await connectControl(dataDir);
@@ -124,15 +168,18 @@ export async function startInstanceProcess(settings: Record<string, unknown> = {
     },
     terminate: () => signal('SIGTERM'),
     start,
-    async dispose() {
-      await signal('SIGKILL');
-      rmSync(dataDir, { recursive: true, force: true });
+    freeze: () => void child?.kill('SIGSTOP'),
+    thaw: () => void child?.kill('SIGCONT'),
+    fault(hook) {
+      if (!hooks) throw new Error('this instance was started without hooks');
+      child?.send(hook);
     },
+    dispose,
   };
 }
 
 /** Ports that were free a moment ago; the same ones serve every life of the process. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, async () => {
       const server = createServer();

@@ -16,10 +16,12 @@ export interface TestRedis {
   readonly url: string;
   /** Undefined for one that `REDIS_URL` names: such a server cannot be killed. */
   readonly pid: number | undefined;
+  /** False after `kill`, until `restart`. A shared server counts as running. */
+  readonly isRunning: boolean;
   /** Dies at once, as from a crash; its files stay for `restart`. */
   kill(): Promise<void>;
-  /** Starts again on the same port and files after `kill`. */
-  restart(): Promise<void>;
+  /** Starts again on the same port and files after `kill`, with these arguments besides its own. */
+  restart(more?: readonly string[]): Promise<void>;
   /** Ends it and removes its files. A shared server is left alone. */
   stop(): Promise<void>;
 }
@@ -35,6 +37,12 @@ const DEADLINE_MS = 15_000;
 
 const binary = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version']).status === 0);
 const sharedUrl = process.env.REDIS_URL;
+
+/** The program to start. @throws Error where there is none */
+export function redisBinary(): string {
+  if (binary === undefined) throw new Error('no redis-server or valkey-server on PATH');
+  return binary;
+}
 
 /** Whether tests that need Redis can run: `describe.skipIf(!hasRedis())`. `isOwn`: they need one that they may kill. */
 export function hasRedis(isOwn = false): boolean {
@@ -56,17 +64,19 @@ export async function startRedis({ args = [], isOwn = false }: RedisOptions = {}
       port: Number(port || 6379),
       url: sharedUrl,
       pid: undefined,
+      isRunning: true,
       kill: refuse,
       restart: refuse,
       stop: nothing,
     };
   }
-  if (binary === undefined) throw new Error('no redis-server or valkey-server on PATH');
+  const program = redisBinary();
   const directory = mkdtempSync(join(tmpdir(), 'redis-'));
   const port = await freePort();
-  let child: ChildProcess = await launch(binary, port, directory, args);
+  let child: ChildProcess = await launch(program, port, directory, args);
+  const isRunning = () => child.exitCode === null && child.signalCode === null;
   const kill = async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
+    if (!isRunning()) return;
     const exited = once(child, 'exit');
     child.kill('SIGKILL');
     await exited;
@@ -78,9 +88,12 @@ export async function startRedis({ args = [], isOwn = false }: RedisOptions = {}
     get pid() {
       return child.pid;
     },
+    get isRunning() {
+      return isRunning();
+    },
     kill,
-    async restart() {
-      child = await launch(binary, port, directory, args);
+    async restart(more = []) {
+      child = await launch(program, port, directory, [...args, ...more]);
     },
     async stop() {
       await kill();

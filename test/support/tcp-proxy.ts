@@ -1,57 +1,130 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
 
-/** A man in the middle of TCP: sees, changes, injects, holds back and cuts what passes (RFC 8600 §8.2.1). */
+export type Direction = 'to-server' | 'to-client';
+
+/** A man in the middle of TCP: sees, changes, injects, holds back, delays and cuts what passes (RFC 8600 §8.2.1). */
 export interface TcpProxy {
   readonly port: number;
-  /** Bytes seen so far, by direction, of all connections. */
+  /** Bytes seen so far, by direction, of all connections; empty unless the proxy records. */
   readonly toServer: Buffer[];
   readonly toClient: Buffer[];
+  /** Connections of clients that are open. */
+  readonly openConnections: number;
   /** Looks at each chunk on its way; what it returns goes on. */
-  change: (chunk: Buffer, direction: 'to-server' | 'to-client') => Buffer;
+  change: (chunk: Buffer, direction: Direction) => Buffer;
+  /** Where new connections go: a failover moves it. Open connections stay where they are. */
+  targetPort: number;
+  /** How long each chunk is held back, ms; called per chunk, so that it can be drawn at random. Order is kept. */
+  delayMs: ((direction: Direction) => number) | undefined;
   /** Writes bytes of the attacker's own to the server on the newest connection. */
   inject(bytes: Buffer): void;
-  /** Nothing passes any more, and nobody is told: a half-open connection. */
+  /** Nothing passes any more, what comes is thrown away, and nobody is told: a half-open connection for ever. */
   blackHole(): void;
+  /**
+   * Nothing passes in these directions until `heal`, and nobody is told: a partition. New connections are accepted and
+   * stay silent; what was sent meanwhile passes after healing, as TCP would send it again.
+   */
+  partition(...directions: Direction[]): void;
+  heal(): void;
+  /** Resets every open connection (RST) at once; new ones are let in. Returns how many. */
+  cut(): number;
   close(): Promise<void>;
 }
 
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
-  const sockets = new Set<Socket>();
+export interface TcpProxyOptions {
+  /** Keeps every byte in `toServer` and `toClient`; default true, false for load. */
+  readonly records?: boolean;
+}
+
+interface Flow {
+  readonly from: Socket;
+  readonly to: Socket;
+  readonly direction: Direction;
+  /** When the last chunk that is held back will pass. */
+  passesAtMs: number;
+}
+
+export async function startTcpProxy(targetPort: number, { records = true }: TcpProxyOptions = {}): Promise<TcpProxy> {
+  const flows = new Set<Flow>();
+  const held = new Set<Direction>();
   let newest: Socket | undefined;
   let isHole = false;
   const toServer: Buffer[] = [];
   const toClient: Buffer[] = [];
-  const server = createServer((client) => {
-    const upstream = createConnection({ host: '127.0.0.1', port: targetPort });
+
+  const pass = (flow: Flow, chunk: Buffer) => {
+    if (isHole || flow.to.destroyed) return;
+    if (flow.to.write(chunk)) return;
+    flow.from.pause(); // as much back-pressure as without us
+    flow.to.once('drain', () => {
+      if (!held.has(flow.direction)) flow.from.resume();
+    });
+  };
+  /** Runs behind every chunk that is still held back. */
+  const inTurn = (flow: Flow, act: () => void, delay = 0) => {
+    const now = performance.now();
+    flow.passesAtMs = Math.max(now + delay, flow.passesAtMs);
+    if (flow.passesAtMs <= now) act();
+    else setTimeout(act, flow.passesAtMs - now);
+  };
+  const connect = (from: Socket, to: Socket, direction: Direction) => {
+    const flow: Flow = { from, to, direction, passesAtMs: 0 };
+    flows.add(flow);
+    if (held.has(direction)) from.pause();
+    from.on('data', (chunk: Buffer) => {
+      if (records) (direction === 'to-server' ? toServer : toClient).push(chunk);
+      const changed = proxy.change(chunk, direction);
+      inTurn(flow, () => pass(flow, changed), proxy.delayMs?.(direction));
+    });
+    from.on('close', () => {
+      flows.delete(flow);
+      if (!isHole) inTurn(flow, () => to.destroy());
+    });
+    from.on('error', () => from.destroy());
+  };
+
+  const server = createServer({ noDelay: true }, (client) => {
+    const upstream = createConnection({ host: '127.0.0.1', port: proxy.targetPort, noDelay: true });
     newest = upstream;
-    for (const [from, to, seen, direction] of [
-      [client, upstream, toServer, 'to-server'],
-      [upstream, client, toClient, 'to-client'],
-    ] as const) {
-      sockets.add(from);
-      from.on('data', (chunk) => {
-        seen.push(chunk);
-        if (!isHole) to.write(proxy.change(chunk, direction));
-      });
-      from.on('close', () => {
-        sockets.delete(from);
-        if (!isHole) to.destroy();
-      });
-      from.on('error', () => from.destroy());
-    }
+    connect(client, upstream, 'to-server');
+    connect(upstream, client, 'to-client');
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 }, resolve));
   const proxy: TcpProxy = {
     port: (server.address() as AddressInfo).port,
     toServer,
     toClient,
+    get openConnections() {
+      return flows.size / 2;
+    },
     change: (chunk) => chunk,
+    targetPort,
+    delayMs: undefined,
     inject: (bytes) => newest?.write(bytes),
     blackHole: () => {
       isHole = true;
     },
+    partition(...directions) {
+      for (const direction of directions) held.add(direction);
+      for (const { from, direction } of flows) if (held.has(direction)) from.pause();
+    },
+    heal() {
+      held.clear();
+      for (const { from } of flows) from.resume();
+    },
+    cut() {
+      const clients = [...flows].filter(({ direction }) => direction === 'to-server');
+      for (const { from, to } of clients) {
+        from.resetAndDestroy();
+        to.resetAndDestroy();
+      }
+      return clients.length;
+    },
     async close() {
-      for (const socket of sockets) socket.destroy();
+      for (const { from, to } of flows) {
+        from.destroy();
+        to.destroy();
+      }
       await new Promise((resolve) => server.close(resolve));
     },
   };
