@@ -15,6 +15,7 @@ export {
   openEmbeddedTopicStore,
 } from './store/embedded/embedded-topic-store.ts';
 export { ENVIRONMENT_OPTIONS } from './store/embedded/environment.ts';
+export * from './store/housekeeping.ts';
 export * from './store/log-reader.ts';
 export * from './store/log-retention.ts';
 export * from './store/position-store.ts';

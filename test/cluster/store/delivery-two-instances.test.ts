@@ -1,8 +1,9 @@
-import { type Delivery, openRedisTopicStore, type RedisTopicStore } from '@xmpp-grid/pubsub';
+import type { Delivery, RedisTopicStore } from '@xmpp-grid/pubsub';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { join, startDelivery } from '../../support/delivery.ts';
 import type { FakeSession } from '../../support/fake-session.ts';
+import { nextPrefix, type OpenedStore, openStore, standalone } from '../../support/redis-store.ts';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
 import { commit, create, OWNER, publish, subscribe, T0 } from '../../support/topics.ts';
 
@@ -17,6 +18,7 @@ const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 1
 describe.skipIf(!hasRedis())('delivery of two instances over one Redis', () => {
   let redis: TestRedis;
   let raw: Redis;
+  let opened: OpenedStore[];
   let stores: [RedisTopicStore, RedisTopicStore];
   let deliveries: [Delivery, Delivery];
   let rounds = 0;
@@ -32,18 +34,17 @@ describe.skipIf(!hasRedis())('delivery of two instances over one Redis', () => {
   });
   beforeEach(async () => {
     rounds += 1;
-    const prefix = `delivery-${process.pid}-${Date.now()}-${rounds}:`;
+    const prefix = nextPrefix();
     bell = `${prefix}{t:${NODE}}:bell`;
-    const open = () =>
-      openRedisTopicStore({ redis: { host: redis.host, port: redis.port }, prefix, durability: { kind: 'memory' } });
-    stores = [await open(), await open()];
+    opened = [await openStore(standalone(redis), { prefix }), await openStore(standalone(redis), { prefix })];
+    stores = [opened[0]!.store, opened[1]!.store];
     deliveries = [startDelivery(stores[0], `one ${rounds}`), startDelivery(stores[1], `two ${rounds}`)];
     await create(stores[0], NODE);
     for (const account of [ALICE, BOB]) await subscribe(stores[0], NODE, account);
   });
   afterEach(async () => {
     for (const delivery of deliveries) await delivery.close();
-    for (const store of stores) await store.close();
+    for (const each of opened) await each.close();
   });
 
   it('every consumer gets every event once and in order, although the connections for bells break (G-010, G-035)', async () => {

@@ -3,14 +3,13 @@ import {
   type LogEntry,
   openRedisTopicStore,
   type RedisTopicStore,
-  type RedisTopicStoreOptions,
   StoreFormatError,
   StoreFull,
 } from '@xmpp-grid/pubsub';
-import { RedisConnections, StoreUnavailable, slotOf } from '@xmpp-grid/stream';
+import { StoreUnavailable, slotOf } from '@xmpp-grid/stream';
 import { Redis } from 'ioredis';
-import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { nextPrefix, type OpenedStore, openStore, quiet, type StoreOptions, standalone } from '../../support/redis-store.ts';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
 import { describeTopicStore } from '../../support/store-conformance.ts';
 import {
@@ -30,19 +29,6 @@ const NODE = 'grid/sightings';
 const ALICE = 'alice@grid.example';
 const BOB = 'bob@grid.example';
 
-let prefixes = 0;
-function nextPrefix(): string {
-  prefixes += 1;
-  return `test-${process.pid}-${Date.now()}-${prefixes}:`;
-}
-
-const optionsFor = (redis: TestRedis, more: Partial<RedisTopicStoreOptions> = {}): RedisTopicStoreOptions => ({
-  redis: { host: redis.host, port: redis.port },
-  prefix: nextPrefix(),
-  durability: { kind: 'memory' },
-  ...more,
-});
-
 /** Entries that the store hands on, in their order. */
 function heardBy(store: RedisTopicStore, node = NODE): LogEntry[] {
   const heard: LogEntry[] = [];
@@ -59,28 +45,28 @@ const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 1
 describe.skipIf(!hasRedis())('over one Redis', () => {
   let redis: TestRedis;
   let raw: Redis;
-  const open: RedisTopicStore[] = [];
+  const open: OpenedStore[] = [];
   beforeAll(async () => {
     redis = await startRedis();
     raw = new Redis(redis.url);
     raw.on('error', () => undefined);
   });
   afterEach(async () => {
-    for (const store of open.splice(0)) await store.close();
+    for (const each of open.splice(0)) await each.close();
   });
   afterAll(async () => {
     raw.disconnect();
     await redis.stop();
   });
 
-  const stores = async (count: number, more: Partial<RedisTopicStoreOptions> = {}) => {
-    const options = optionsFor(redis, more);
-    const made = await Promise.all(Array.from({ length: count }, () => openRedisTopicStore(options)));
-    open.push(...made);
-    return { prefix: options.prefix!, made };
+  const stores = async (count: number, options: StoreOptions = {}) => {
+    const prefix = nextPrefix();
+    const opened = await Promise.all(Array.from({ length: count }, () => openStore(standalone(redis), { prefix, ...options })));
+    open.push(...opened);
+    return { prefix, opened, made: opened.map(({ store }) => store) };
   };
   /** Two instances and the key of the topic that the first has made. */
-  const pair = async (more: Partial<RedisTopicStoreOptions> = {}, changed: Parameters<typeof config>[0] = {}) => {
+  const pair = async (more: StoreOptions = {}, changed: Parameters<typeof config>[0] = {}) => {
     const { prefix, made } = await stores(2, more);
     const [one, two] = made as [RedisTopicStore, RedisTopicStore];
     await create(one, NODE, changed);
@@ -88,16 +74,17 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
   };
 
   describeTopicStore('redis', async (retention) => {
-    const chosen = optionsFor(redis, retention ? { retention } : {});
-    let store = await openRedisTopicStore(chosen);
+    const prefix = nextPrefix();
+    const openOne = () => openStore(standalone(redis), { prefix, ...(retention ? { retention } : {}) });
+    let opened = await openOne();
     return {
-      store,
+      store: opened.store,
       async reopen() {
-        await store.close();
-        store = await openRedisTopicStore(chosen);
-        return store;
+        await opened.close();
+        opened = await openOne();
+        return opened.store;
       },
-      destroy: () => store.close(),
+      destroy: () => opened.close(),
     };
   });
 
@@ -269,7 +256,8 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
 
     it('tells of a fork: the log has another entry under a number that was heard (delivery.md §1.3)', async () => {
       const forks: [string, EntryId][] = [];
-      const { one, two, key } = await pair({ onFork: (node, head) => forks.push([node, head]) });
+      const { one, two, key } = await pair();
+      two.onFork((node, head) => forks.push([node, head]));
       const heard = heardBy(two);
       await two.follow(NODE);
       const [first] = await publish(one, NODE, 'a', 'b');
@@ -343,19 +331,9 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       const admin = new Redis(own.url);
       admin.on('error', () => undefined);
       await admin.call('ACL', 'SETUSER', 'grid', 'on', '>secret', '~g:*', '~{g:*', '&g:*', '+@all', '-@dangerous', '+info');
-      const connections = await RedisConnections.open(
-        {
-          servers: { kind: 'standalone', url: `redis://grid:secret@${own.host}:${own.port}` },
-          keyPrefix: 'g:',
-          durability: { kind: 'memory' },
-        },
-        { log: pino({ level: 'silent' }) },
-      );
-      const store = await openRedisTopicStore({
-        redis: () => connections.reader() as Redis,
-        prefix: connections.settings.keyPrefix,
-        durability: connections.durability,
-      });
+      const servers = { kind: 'standalone', url: `redis://grid:secret@${own.host}:${own.port}` } as const;
+      const opened = await openStore(servers, { prefix: 'g:' });
+      const { store } = opened;
       await create(store, NODE);
       const heard = heardBy(store);
       await store.follow(NODE);
@@ -363,16 +341,15 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       await until(() => heard.length === 1);
       expect(await store.topicsOf(OWNER)).toEqual([NODE]);
       expect((await store.topics({ max: 9 }, () => true)).entries).toEqual([NODE]);
-      await store.close();
-      connections.close();
+      await opened.close();
       admin.disconnect();
       await own.stop();
     });
 
     it('refuses data of another version and says what to do', async () => {
-      const options = optionsFor(redis);
-      await raw.set(`${options.prefix}format`, '99');
-      const opening = openRedisTopicStore(options);
+      const { connections, prefix } = (await stores(1)).opened[0]!;
+      await raw.set(`${prefix}format`, '99');
+      const opening = openRedisTopicStore({ connections, log: quiet });
       await expect(opening).rejects.toThrow(StoreFormatError);
       await expect(opening).rejects.toThrow(/format 99.*start the version that wrote them/);
     });
@@ -428,7 +405,8 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
 
     it('costs one script and one bell a publish (design §11)', async () => {
       const own = await startRedis({ isOwn: true });
-      const store = await openRedisTopicStore(optionsFor(own));
+      const opened = await openStore(standalone(own));
+      const { store } = opened;
       const admin = new Redis(own.url);
       admin.on('error', () => undefined);
       await create(store, NODE);
@@ -451,7 +429,7 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
         .filter(([name]) => inside.includes(name!))
         .map(([name, count]) => `${name} ${count! / PUBLISHES}`);
       console.log(`commands a publish: evalsha 1; inside it ${figures.join(', ')}`);
-      await store.close();
+      await opened.close();
       admin.disconnect();
       await own.stop();
     });
@@ -488,7 +466,8 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
 describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
   it('killed while publishes are under way: unknown ones fail as such, acknowledged ones are there after it (G-035)', async () => {
     const redis = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
-    const store = await openRedisTopicStore(optionsFor(redis, { durability: { kind: 'fsync' }, timeoutMs: 500 }));
+    const opened = await openStore(standalone(redis), { durability: { kind: 'fsync' }, settings: { commandTimeoutMs: 500 } });
+    const { store } = opened;
     await create(store, NODE);
     const acknowledged: LogEntry[] = [];
     const failures: unknown[] = [];
@@ -517,7 +496,7 @@ describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
     expect(seqs(page.entries)).toEqual(upTo(page.entries.length));
     const [next] = await publish(store, NODE, 'after');
     expect(next!.seq).toBe(page.entries.length + 1);
-    await store.close();
+    await opened.close();
     await redis.stop();
   });
 
@@ -527,14 +506,21 @@ describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
     const admin = new Redis(primary.url);
     admin.on('error', () => undefined);
     await until(async () => /slave0:.*state=online/.test(await admin.info('replication')));
-    const store = await openRedisTopicStore(optionsFor(primary, { durability: { kind: 'replicas', count: 1 }, timeoutMs: 500 }));
+    await admin.config('SET', 'min-replicas-to-write', '1');
+    const opened = await openStore(standalone(primary), {
+      durability: { kind: 'replicas', count: 1 },
+      settings: { replicaTimeoutMs: 500 },
+    });
+    const { store } = opened;
     await create(store, NODE);
     const made = (await Promise.all(Array.from({ length: 100 }, (_, i) => publish(store, NODE, `item ${i}`)))).flat();
     expect(new Set(seqs(made)).size).toBe(100);
-    await replica.kill();
-    await expect(publish(store, NODE, 'alone')).rejects.toThrow(StoreUnavailable);
-    await expect(subscribe(store, NODE, BOB)).rejects.toThrow(StoreUnavailable);
-    await store.close();
+    // Its link stands, and it confirms nothing.
+    process.kill(replica.pid!, 'SIGSTOP');
+    await expect(publish(store, NODE, 'alone')).rejects.toMatchObject({ name: 'StoreUnavailable', outcome: 'unknown' });
+    await expect(subscribe(store, NODE, BOB)).rejects.toMatchObject({ name: 'StoreUnavailable', outcome: 'unknown' });
+    process.kill(replica.pid!, 'SIGCONT');
+    await opened.close();
     admin.disconnect();
     await replica.stop();
     await primary.stop();
@@ -544,7 +530,8 @@ describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
     const redis = await startRedis({ isOwn: true });
     const admin = new Redis(redis.url);
     admin.on('error', () => undefined);
-    const store = await openRedisTopicStore(optionsFor(redis));
+    const opened = await openStore(standalone(redis));
+    const { store } = opened;
     await create(store, NODE);
     const [first] = await publish(store, NODE, 'a');
     for (const [name, bad, good] of [
@@ -560,27 +547,30 @@ describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
       await admin.config('SET', name, good);
     }
     expect((await publish(store, NODE, 'b'))[0]!.seq).toBe(2);
-    await store.close();
+    await opened.close();
     admin.disconnect();
     await redis.stop();
   });
 
   it('a Redis that says nothing at all is unavailable in bounded time', async () => {
     const redis = await startRedis({ isOwn: true });
-    const store = await openRedisTopicStore(optionsFor(redis, { timeoutMs: 100 }));
+    const opened = await openStore(standalone(redis), { settings: { commandTimeoutMs: 100, replicaTimeoutMs: 100 } });
+    const { store } = opened;
     await create(store, NODE);
     process.kill(redis.pid!, 'SIGSTOP');
     await expect(publish(store, NODE, 'a')).rejects.toThrow(StoreUnavailable);
     await expect(store.record(NODE)).rejects.toThrow(StoreUnavailable);
     process.kill(redis.pid!, 'SIGCONT');
     await until(() => publish(store, NODE, 'b').catch(() => undefined));
-    await store.close();
+    await opened.close();
     await redis.stop();
   });
 
-  it('does not open without a Redis', async () => {
+  it('does not open when Redis is gone', async () => {
     const redis = await startRedis({ isOwn: true });
+    const { connections, close } = await openStore(standalone(redis));
     await redis.stop();
-    await expect(openRedisTopicStore(optionsFor(redis))).rejects.toThrow(StoreUnavailable);
+    await expect(openRedisTopicStore({ connections, log: quiet })).rejects.toThrow(StoreUnavailable);
+    await close();
   });
 });

@@ -45,4 +45,15 @@ export interface LogReader {
   follow(node: string): Promise<TopicRecord | undefined>;
   /** Ends `follow`. */
   unfollow(node: string): Promise<void>;
+  /**
+   * Calls `forked` for a followed topic whose log is not the one that was told of: a failover dropped entries, and others may
+   * stand under their numbers by now (delivery.md §1.3). `onEntries` goes on after `head`, the log's newest; who stands
+   * beyond what the log still has must go back and read. Returns how to stop it.
+   */
+  onFork(forked: (node: string, head: EntryId) => void): () => void;
+  /**
+   * Calls `changed` with the followed topics whose primary is another than it was: what this instance wrote there last may be
+   * gone, so it writes its delegations again (delivery.md §3.4). Returns how to stop it.
+   */
+  onPrimaryChanged(changed: (nodes: readonly string[]) => void): () => void;
 }

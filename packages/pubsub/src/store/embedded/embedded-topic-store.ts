@@ -696,6 +696,16 @@ export class EmbeddedTopicStore implements TopicStore, LogReader, PositionStore 
 
   async unfollow(): Promise<void> {}
 
+  /** Never: what was told of is on the disk. */
+  onFork(): () => void {
+    return () => undefined;
+  }
+
+  /** Never: there is one process, and what it wrote is on the disk. */
+  onPrimaryChanged(): () => void {
+    return () => undefined;
+  }
+
   // PositionStore
 
   async position(node: string, jid: string): Promise<EntryId | undefined> {

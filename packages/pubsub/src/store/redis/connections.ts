@@ -51,6 +51,7 @@ export function connect(source: RedisSource, name: string, onError: (error: Erro
         });
   // What is followed is subscribed to again by who follows, who must know when that is confirmed.
   redis.options.autoResubscribe = false;
+  redis.options.connectionName = `xmpp-grid-${name}`;
   redis.on('error', onError);
   return redis;
 }

@@ -1,17 +1,18 @@
-import type { Durability } from '@xmpp-grid/stream';
+import type { Logger, RedisConnections } from '@xmpp-grid/stream';
 import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import { accountOf, nodeKey } from '../embedded/keys.ts';
 import { digestOf, RECENT_MS } from '../embedded/recent-requests.ts';
 import { newToken } from '../embedded/tokens.ts';
 import { TopicNames } from '../embedded/topic-names.ts';
+import type { HousekeepingShare } from '../housekeeping.ts';
 import type { Appended, LogPage, LogReader } from '../log-reader.ts';
 import { DEFAULT_RETENTION, type LogRetention } from '../log-retention.ts';
 import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFormatError, StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
 import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
-import { CommandQueue, connect, type RedisSource, storeError, type Value, whenReady } from './connections.ts';
+import { CommandQueue, connect, storeError, type Value, whenReady } from './connections.ts';
 import { Following } from './following.ts';
 import { type RedisKeys, redisKeys } from './keys.ts';
 import { Netstrings } from './netstrings.ts';
@@ -19,21 +20,13 @@ import { entryOf, FORMAT, itemOf, list, logPageOf, number, subscriptionsOf, text
 import { SCRIPTS, type Script } from './scripts.ts';
 
 export interface RedisTopicStoreOptions {
-  /** One server, or the primary that Sentinels name. The store makes four connections and closes them itself. */
-  readonly redis: RedisSource;
-  /** Before every key; `xg:` if absent. Stores with one prefix share their topics. */
-  readonly prefix?: string;
-  /** What was settled when Redis was checked (delivery.md §2.4): `RedisConnections.durability`. */
-  readonly durability: Durability;
+  /** This instance's connections. The store opens some of its own through them and closes those alone. */
+  readonly connections: RedisConnections;
   readonly retention?: Partial<LogRetention>;
-  /** How long replicas may take to confirm a change; twice as long until Redis counts as silent. 2,000 if absent. */
-  readonly timeoutMs?: number;
+  /** Told of what went wrong and is tried again: connections, catching up, housekeeping, listeners that threw. */
+  readonly log: Logger;
   /** Least time between two comparisons of a followed topic's head; 5,000 if absent (delivery.md §3.3). */
   readonly headCheckMs?: number;
-  /** Told of what went wrong and is tried again: connections, catching up, housekeeping, listeners that threw. */
-  readonly onError?: (error: unknown) => void;
-  /** Told when a failover dropped entries that were heard; the log goes on after `head` (delivery.md §1.3). */
-  readonly onFork?: (node: string, head: EntryId) => void;
 }
 
 /** Entries trimmed in one step: a publish pays for what it displaces and some more, never for a whole log. */
@@ -71,6 +64,8 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   readonly #writers: readonly CommandQueue[];
   readonly #following: Following;
   readonly #listeners = new Set<Listener>();
+  readonly #forkListeners = new Set<(node: string, head: EntryId) => void>();
+  readonly #primaryListeners = new Set<(nodes: readonly string[]) => void>();
   /** A configuration token names one configuration for ever. */
   readonly #configs = new Map<string, Configured>();
   readonly #background = new Set<Promise<void>>();
@@ -80,16 +75,19 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
 
   constructor(options: RedisTopicStoreOptions) {
     this.#options = options;
-    this.#keys = redisKeys(options.prefix ?? 'xg:');
+    const { connections } = options;
+    const { settings, durability } = connections;
+    this.#keys = redisKeys(settings.keyPrefix);
     this.#retention = { ...DEFAULT_RETENTION, ...options.retention };
-    const failed = (error: unknown) => options.onError?.(error);
-    const timeoutMs = options.timeoutMs ?? 2_000;
-    const reading = connect(options.redis, 'read', failed);
-    const subscriber = connect(options.redis, 'bells', failed);
-    const writing = ['write-0', 'write-1'].map((name) => connect(options.redis, name, failed));
+    const failed = (error: unknown) => this.#failed(error);
+    const timeoutMs = this.#timeoutMs;
+    const open = (name: string) => connect(() => connections.reader() as Redis, name, failed);
+    const reading = open('read');
+    const subscriber = open('bells');
+    const writing = ['write-0', 'write-1'].map(open);
     this.#connections = [reading, subscriber, ...writing];
     this.#reader = new CommandQueue(reading, { kind: 'memory' }, timeoutMs);
-    this.#writers = writing.map((redis) => new CommandQueue(redis, options.durability, timeoutMs));
+    this.#writers = writing.map((redis) => new CommandQueue(redis, durability, timeoutMs));
     this.#following = new Following({
       subscriber,
       keys: this.#keys,
@@ -99,7 +97,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
       heads: (nodes) => Promise.all(nodes.map((node) => this.head(node))),
       readLog: (...args) => this.readLog(...args),
       emit: (appended) => this.#emit(appended),
-      forked: (node, head) => options.onFork?.(node, head),
+      forked: (node, head) => this.#tell(this.#forkListeners, (forked) => forked(node, head)),
       failed,
     });
   }
@@ -107,8 +105,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   /** @throws StoreUnavailable; StoreFormatError when the data is of another version */
   async open(): Promise<void> {
     try {
-      const timeoutMs = 2 * (this.#options.timeoutMs ?? 2_000);
-      await Promise.all(this.#connections.map((redis) => whenReady(redis, timeoutMs)));
+      await Promise.all(this.#connections.map((redis) => whenReady(redis, 2 * this.#timeoutMs)));
       await this.#reader.call('SET', this.#keys.format, FORMAT, 'NX');
       const found = text(await this.#reader.call('GET', this.#keys.format));
       if (found !== FORMAT) {
@@ -163,9 +160,17 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     return list(await this.#writer(node).run(script, keys, args));
   }
 
+  #failed(error: unknown): void {
+    this.#options.log.warn({ err: error }, 'topics in Redis: tried again');
+  }
+
+  get #timeoutMs(): number {
+    return this.#options.connections.settings.replicaTimeoutMs ?? 2_000;
+  }
+
   /** For what need not be waited for. */
   #inBackground(work: Promise<void>): void {
-    const done = work.catch((error: unknown) => this.#options.onError?.(error)).finally(() => this.#background.delete(done));
+    const done = work.catch((error: unknown) => this.#failed(error)).finally(() => this.#background.delete(done));
     this.#background.add(done);
   }
 
@@ -346,7 +351,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
         if (await this.record(node)) await this.#name('add', node);
       }
     } catch (error) {
-      this.#options.onError?.(error);
+      this.#failed(error);
     }
     if (change.kind === 'purge' || change.kind === 'delete' || change.kind === 'configure') this.#inBackground(this.#erase(node));
   }
@@ -546,13 +551,27 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   }
 
   #emit(appended: Appended): void {
-    for (const listener of this.#listeners) {
+    this.#tell(this.#listeners, (listener) => listener(appended));
+  }
+
+  #tell<L>(listeners: ReadonlySet<L>, call: (listener: L) => void): void {
+    for (const listener of listeners) {
       try {
-        listener(appended);
+        call(listener);
       } catch (error) {
-        this.#options.onError?.(error);
+        this.#options.log.error({ err: error }, 'a listener of topics failed');
       }
     }
+  }
+
+  onFork(forked: (node: string, head: EntryId) => void): () => void {
+    this.#forkListeners.add(forked);
+    return () => this.#forkListeners.delete(forked);
+  }
+
+  onPrimaryChanged(changed: (nodes: readonly string[]) => void): () => void {
+    this.#primaryListeners.add(changed);
+    return () => this.#primaryListeners.delete(changed);
   }
 
   async follow(node: string): Promise<TopicRecord | undefined> {
@@ -588,11 +607,13 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   /**
    * Trims logs by age, finishes the erasure of withdrawn payloads, forgets watermarks that the log was trimmed past and names
    * that a broken creation left, for the next `maxTopics` topics in turn. Safe from several instances at once. Tombstones
-   * expire by themselves.
+   * expire by themselves. Without a share all of it is this instance's.
+   *
+   * @throws StoreUnavailable; the next call goes on
    */
-  async sweep(nowMs: number, maxTopics: number): Promise<void> {
+  async sweep(nowMs: number, maxTopics: number, share?: HousekeepingShare): Promise<void> {
     const nodes = await this.#namesFrom(this.#sweptTo === undefined ? '-' : `(${this.#sweptTo}`, maxTopics);
-    for (const node of nodes) await this.#sweepTopic(node, nowMs);
+    for (const node of nodes) if (share?.owns(node) ?? true) await this.#sweepTopic(node, nowMs);
     this.#sweptTo = nodes.length < maxTopics ? undefined : nodes.at(-1);
   }
 
