@@ -1,24 +1,13 @@
-import { chmodSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ENVIRONMENT_OPTIONS } from '@xmpp-grid/pubsub';
 import { type Database, open, type RootDatabase } from 'lmdb';
-import { connectControl } from './control/client.ts';
+import { busy, claimDataDir, makeDataDir } from './data-dir.ts';
+import { StoreError } from './store-error.ts';
 import { faultOfStoreFile } from './store-header.ts';
 
 /** Raised when a stored format changes; an older program then refuses the store instead of misreading it. */
 const FORMAT = 1;
-/** The store cannot be used; the message says what to do. */
-export class StoreError extends Error {
-  override readonly name = 'StoreError';
-  /** Another process works on it. */
-  readonly isBusy: boolean;
-
-  constructor(message: string, options: { readonly isBusy?: boolean; readonly cause?: unknown } = {}) {
-    super(message, { cause: options.cause });
-    this.isBusy = options.isBusy ?? false;
-  }
-}
-
 /** The one lmdb environment of a data directory, held by one process at a time. Adapters get named databases of it. */
 export interface StoreEnvironment {
   readonly root: RootDatabase;
@@ -101,15 +90,6 @@ function probeWrites(meta: Database<unknown, string>): { isWritable(): boolean; 
   return { isWritable: () => isWritable, stop: () => clearInterval(timer) };
 }
 
-function makeDataDir(dataDir: string): void {
-  try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    chmodSync(dataDir, 0o700); // it was there with other rights
-  } catch (error) {
-    throw new StoreError(`dataDir ${dataDir} cannot be made: ${(error as Error).message}`, { cause: error });
-  }
-}
-
 function openFile(dataDir: string): RootDatabase {
   const path = join(dataDir, 'store.mdb');
   const fault = faultOfStoreFile(path);
@@ -138,10 +118,7 @@ function checkFormat(meta: Database<unknown, string>, dataDir: string): void {
 }
 
 async function claim(meta: Database<unknown, string>, dataDir: string): Promise<void> {
-  // A holder in another container is not visible by its process id, but its socket answers.
-  const instance = await connectControl(dataDir);
-  instance?.close();
-  if (instance !== undefined) throw busy(dataDir, 'a running instance works');
+  await claimDataDir(dataDir); // a holder in another container is not visible by its process id, but its socket answers
   const own: Claim = { pid: process.pid, identity: identityOf(process.pid) ?? `${process.pid}` };
   const other = await meta.transaction(() => {
     const holder = meta.get('claim') as Claim | undefined;
@@ -151,10 +128,6 @@ async function claim(meta: Database<unknown, string>, dataDir: string): Promise<
     return undefined;
   });
   if (other !== undefined) throw busy(dataDir, `process ${other.pid} works`);
-}
-
-function busy(dataDir: string, what: string): StoreError {
-  return new StoreError(`${what} on ${dataDir}; stop it first, or choose another dataDir (--data)`, { isBusy: true });
 }
 
 /** Names a live process so that no later process has the same name. Undefined: there is no such process. */

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { serveControl } from '../../../packages/server/src/control/server.ts';
-import { openStore, StoreError } from '../../../packages/server/src/store-environment.ts';
+import { openStore } from '../../../packages/server/src/store-environment.ts';
+import { StoreError } from '../../../packages/server/src/store-error.ts';
 
 let directory: string;
 beforeEach(() => {

@@ -29,8 +29,15 @@ async function withInstance<T>(config: Config, use: (admin: AdminOperations) => 
   }
 }
 
+/** Redis may be away; a command says so instead of waiting. */
+const STORE_WAIT_MS = 10_000;
+
 async function withStore<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
-  const stores = await openStores(config, createLogger({ level: 'warn', format: 'text' }, process.stderr));
+  const stores = await openStores(
+    config,
+    createLogger({ level: 'warn', format: 'text' }, process.stderr),
+    AbortSignal.timeout(STORE_WAIT_MS),
+  );
   try {
     return await use(
       new Admin({

@@ -1,7 +1,8 @@
 import { StoreFormatError } from '@xmpp-grid/pubsub';
+import { RedisRefused, StoreUnavailable } from '@xmpp-grid/stream';
 import { AdminError } from '../admin/operations.ts';
 import { ConfigError } from '../config-load.ts';
-import { StoreError } from '../store-environment.ts';
+import { StoreError } from '../store-error.ts';
 import { UsageError } from './command.ts';
 
 /** What the shell gets. 78 is EX_CONFIG of sysexits.h. */
@@ -11,6 +12,8 @@ export const EXIT = { ok: 0, failure: 1, usage: 2, config: 78 } as const;
 export function explain(error: unknown): { readonly lines: readonly string[]; readonly exitCode: number } {
   if (error instanceof UsageError) return { lines: [error.message], exitCode: EXIT.usage };
   if (error instanceof ConfigError) return { lines: error.problems, exitCode: EXIT.config };
+  if (error instanceof RedisRefused) return { lines: [error.message], exitCode: EXIT.config };
+  if (error instanceof StoreUnavailable) return { lines: [`${error.message}; is the store there?`], exitCode: EXIT.failure };
   if (error instanceof StoreError || error instanceof StoreFormatError || error instanceof AdminError)
     return { lines: [error.message], exitCode: EXIT.failure };
   const failure = error as NodeJS.ErrnoException & { address?: string; port?: number };
