@@ -3,12 +3,13 @@
  * what and in which order, and that nobody else is. A difference is cut down to a short script.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Element } from '@xmpp-grid/stream';
 import type { RawClient } from '../support/raw-client.ts';
 import type { TestInstance } from '../support/start-instance.ts';
 import { type Expectation, ExpectedDelivery, type ModelSession } from './expected-delivery.ts';
 import { lineOf, nextOperation, type Operation, opening, PARTIES, Random, ROLES } from './operations.ts';
-import { bareOf, type Fields, type Outcome, ReferenceBroker, type Request } from './reference.ts';
+import { bareOf, type Fields, type LogEntry, type Outcome, ReferenceBroker, type Request } from './reference.ts';
 import { answerLine, authorizationXml, hear, publishedId, requestXml } from './wire.ts';
 
 const SM = 'urn:xmpp:sm:3';
@@ -49,6 +50,8 @@ export interface Difference {
 export interface Grid {
   readonly instances: readonly TestInstance[];
   readonly profile: 'grid' | 'compat';
+  /** Before each operation up to so many milliseconds pass, drawn at random: the run meets what only happens in time. */
+  readonly mostRestMs?: number;
 }
 
 /** Accounts of one episode are its own, so that episodes on one instance do not meet: `hamlet` is `e1-hamlet` there. */
@@ -72,8 +75,11 @@ class Episode {
   readonly #labels = new Map<string, string>();
   readonly #ids = new Map<string, string>();
   readonly #messageIds = new Map<string, string>();
+  /** Where in its topic's log an entry is, learned from whoever heard it first: for all it is the same (delivery.md §1.2). */
+  readonly #numbers = new Map<LogEntry, number>();
   readonly #counts: Counts;
   readonly #arrivalMs: number;
+  readonly #rests = new Random(episodes);
   #published: { by: string; serial: number; request: Request; type: 'get' | 'set'; xml: string; got: string } | undefined;
   #serial = 0;
   #markers = 0;
@@ -124,6 +130,8 @@ class Episode {
   /** Performs one operation on both sides; undefined when they agree, or when it makes no sense here. */
   async step(operation: Operation): Promise<Difference | undefined> {
     this.#serial++;
+    const { mostRestMs } = this.#grid;
+    if (mostRestMs !== undefined) await sleep(this.#rests.below(mostRestMs + 1));
     try {
       const what = (await this.#perform(operation)) ?? (await this.#compareMessages());
       return what === undefined ? undefined : { operation, what };
@@ -335,7 +343,7 @@ class Episode {
       const missing = session.expected.filter(({ isOptional, entry }) => !isOptional && entry?.isWithdrawn !== true);
       if (missing.length === 0) return undefined;
       if (Date.now() > deadline) return `${by} never hears ${missing.map(shown).join(' | ')}`;
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await sleep(5);
     }
   }
 
@@ -349,7 +357,13 @@ class Episode {
     const bare = `${session.name}@${this.#broker.domain}`;
     const lane = (each: Expectation) =>
       each.node === heard.node && (each.to === heard.to || (each.to === undefined && bareOf(heard.to) === bare));
-    const fitting = session.expected.filter((each) => lane(each) && each.says.includes(heard.says) && each.type === heard.type);
+    const fits = ({ says, type, mayBeGap, entry }: Expectation) => {
+      const isSaid =
+        heard.says === 'gap' ? mayBeGap === true && heard.type === 'normal' : says.includes(heard.says) && type === heard.type;
+      const number = entry === undefined ? undefined : this.#numbers.get(entry);
+      return isSaid && (number === undefined || heard.number === undefined || number === heard.number);
+    };
+    const fitting = session.expected.filter((each) => lane(each) && fits(each));
     if (fitting.length === 0) {
       const instead = session.expected.filter(({ isOptional }) => !isOptional).map(shown);
       return `${by} hears ${what}, which nothing accounts for; it is owed ${instead.join(' | ') || 'nothing'}`;
@@ -360,13 +374,18 @@ class Episode {
         .slice(0, session.expected.indexOf(one))
         .filter((each) => lane(each) && !each.says[0]?.startsWith('form ') && !heard.says.startsWith('form '));
     const isDue = (each: Expectation) => !each.isOptional && each.entry?.isWithdrawn !== true;
-    const found = fitting.find((each) => isDue(each) && !before(each).some(isDue)) ?? (fitting[0] as Expectation);
+    const known = fitting.find(({ entry }) => entry !== undefined && this.#numbers.has(entry));
+    const found = known ?? fitting.find((each) => isDue(each) && !before(each).some(isDue)) ?? (fitting[0] as Expectation);
+    if (found.entry !== undefined) {
+      if (heard.number === undefined) return `${by} hears ${what} without its place in the log`;
+      this.#numbers.set(found.entry, heard.number);
+    }
     const passed = before(found);
     const early = passed.find(isDue);
     if (early !== undefined) return `${by} hears ${what} before ${shown(early)}`;
     // What the log has before it cannot come any more.
     session.expected = session.expected.filter((each) => each !== found && !(each.entry !== undefined && passed.includes(each)));
-    this.#delivery.received(session, found);
+    this.#delivery.received(session, found, heard.says === 'gap');
     return this.#checkId(by, heard);
   }
 

@@ -15,6 +15,8 @@ export interface Expectation {
   readonly entry: LogEntry | undefined;
   /** Not wrong if it comes, not missed if it does not. */
   isOptional: boolean;
+  /** A `<gap/>` may come instead, which is a message of its own and not of the topic's type (delivery.md §9.2). */
+  readonly mayBeGap?: boolean;
 }
 
 export interface ModelSession {
@@ -92,12 +94,12 @@ export class ExpectedDelivery {
       if (!key.startsWith(`${bare} `)) continue;
       for (const owed of list) {
         if (owed.notice.entry?.isWithdrawn === true) continue;
-        session.expected.push(
-          owed.notice.entry?.isKept === true
-            ? { ...owed.notice, isOptional: owed.isUncertain || owed.acknowledgedBy.size > 0 || owed.notice.entry.isDoubtful }
-            : // delivery.md §9.2: what was not kept is a gap, unless the ring still has it (§4.3)
-              { ...owed.notice, says: ['gap', ...owed.notice.says], isOptional: true },
-        );
+        session.expected.push({
+          ...owed.notice,
+          isOptional: owed.isUncertain || owed.acknowledgedBy.size > 0 || owed.notice.entry?.isDoubtful === true,
+          // delivery.md §9.2: what was not kept is a gap, unless the ring still has it (§4.3)
+          mayBeGap: owed.notice.entry?.isKept === false,
+        });
         if (!hasStreamManagement) owed.isUncertain = true;
       }
     }
@@ -138,8 +140,14 @@ export class ExpectedDelivery {
     this.received(session, { to, node: '', says: [says], type: 'error', entry: undefined, isOptional: false });
   }
 
-  /** The session got the message: it matched this expectation. */
-  received(session: ModelSession, expectation: Expectation): void {
+  /** The session got the message, or a gap in its place: it matched this expectation. */
+  received(session: ModelSession, expectation: Expectation, isGap = false): void {
+    // A gap is told once: nothing is left of the entry to be told to the account's other sessions.
+    if (isGap) {
+      for (const list of this.#owed.values()) {
+        for (const owed of list) if (owed.notice.entry === expectation.entry) owed.isUncertain = true;
+      }
+    }
     if (session.hasStreamManagement) session.unacknowledged.push(expectation);
   }
 

@@ -2,7 +2,7 @@
  * The model checker by command: any number of operations from any seed, counts by verb and outcome, and the shortest script of
  * the first difference.
  *
- *     npm run model -- --operations 20000 --seed 7 [--profile compat]
+ *     npm run model -- --operations 20000 --seed 7 [--profile compat] [--rest 200]
  */
 
 import { parseArgs } from 'node:util';
@@ -15,20 +15,26 @@ const { values } = parseArgs({
     operations: { type: 'string', default: '10000' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     profile: { type: 'string', default: 'grid' },
+    rest: { type: 'string', default: '0' },
     help: { type: 'boolean', default: false },
   },
 });
-const USAGE = 'usage: npm run model -- [--operations N (10000)] [--seed S (random)] [--profile grid|compat (grid)]\n';
+const USAGE = `usage: npm run model -- [--operations N (10000)] [--seed S (random)] [--profile grid|compat (grid)] [--rest MS (0)]
+  --rest  before each operation up to so many milliseconds pass, drawn at random
+`;
 if (values.help) {
   process.stdout.write(USAGE);
   process.exit(0);
 }
 const operations = Number(values.operations);
 const seed = Number(values.seed);
+const mostRestMs = Number(values.rest);
 const { profile } = values;
 if (
   !Number.isSafeInteger(operations) ||
   operations < 1 ||
+  !Number.isSafeInteger(mostRestMs) ||
+  mostRestMs < 0 ||
   !Number.isSafeInteger(seed) ||
   (profile !== 'grid' && profile !== 'compat')
 ) {
@@ -39,7 +45,9 @@ if (
 process.stdout.write(`seed ${seed}, ${operations} operations, profile ${profile}\n`);
 const instance = await startTestInstance({ profile, settings: { roles: rolesSetting, 'log.level': 'error' } });
 try {
-  const report = await check({ instances: [instance], profile }, seed, operations, (line) => process.stdout.write(`${line}\n`));
+  const report = await check({ instances: [instance], profile, mostRestMs }, seed, operations, (line) =>
+    process.stdout.write(`${line}\n`),
+  );
   process.stdout.write(`${tableOf(report.counts)}\n`);
   process.stdout.write(`${report.operations} operations, ${report.notifications} notifications\n`);
   process.stdout.write(report.failure === undefined ? 'no difference\n' : `${report.failure}\n`);

@@ -4,8 +4,6 @@ import { type Element, NS } from '@xmpp-grid/stream';
 import { errorOf } from '../support/stanzas.ts';
 import { type Entry, type Fields, payloadXml, type Request } from './reference.ts';
 
-const DELAY = 'urn:xmpp:delay';
-
 const escapeXml = (text: string): string => text.replace(/[&<>'"]/g, (character) => `&#${character.charCodeAt(0)};`);
 const attribute = (name: string, value: string | undefined): string =>
   value === undefined ? '' : ` ${name}='${escapeXml(value)}'`;
@@ -181,9 +179,8 @@ export interface Heard {
   readonly says: string;
   readonly type: string;
   /** The position in the topic's log, for what has one. */
-  readonly stanzaId: string | undefined;
+  readonly number: number | undefined;
   readonly id: string;
-  readonly isDelayed: boolean;
 }
 
 export function hear(message: Element, labelOf: (id: string) => string): Heard {
@@ -194,10 +191,17 @@ export function hear(message: Element, labelOf: (id: string) => string): Heard {
     node,
     says,
     type: (message.attrs.type as string | undefined) ?? 'normal',
-    stanzaId: message.getChild('stanza-id')?.attrs.id as string | undefined,
+    number: numberOf(message),
     id: (message.attrs.id as string | undefined) ?? '',
-    isDelayed: message.getChild('delay', DELAY) !== undefined && message.getChild('delay', DELAY) !== null,
   };
+}
+
+/** delivery.md §1.2: `SEQ-UID`; a gap says which entry it stands for. */
+function numberOf(message: Element): number | undefined {
+  const gap = message.getChildElements().find(({ name }) => name === 'gap');
+  if (gap) return Number(gap.attrs.from);
+  const id = message.getChild('stanza-id', 'urn:xmpp:sid:0')?.attrs.id as string | undefined;
+  return id === undefined ? undefined : Number(id.split('-', 1)[0]);
 }
 
 function sayingOf(message: Element, labelOf: (id: string) => string): { node: string; says: string } {
@@ -210,8 +214,12 @@ function sayingOf(message: Element, labelOf: (id: string) => string): { node: st
   }
   const event = message.getChild('event', `${NS.pubsub}#event`);
   const gap = message.getChildElements().find((child) => child.name === 'gap');
-  if (!event)
-    return gap ? { node: (gap.attrs.node as string | undefined) ?? '', says: 'gap' } : { node: '', says: String(message) };
+  if (gap && !event) {
+    const { node, from, to } = gap.attrs as { node?: string; from?: string; to?: string };
+    // Entries of an episode are missed one by one: none is old enough to be trimmed.
+    return { node: node ?? '', says: from === to ? 'gap' : `gap from ${from} to ${to}` };
+  }
+  if (!event) return { node: '', says: String(message) };
   const [child, ...more] = event.getChildElements();
   const node = (child?.attrs.node as string | undefined) ?? '';
   if (!child || more.length > 0) return { node, says: String(event) };
