@@ -1,16 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Command, Redis } from 'ioredis';
 import type { Logger } from '../../observe/log.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import { decideDurability, type PrimaryFacts, parseInfo, refusalOf } from './checks.ts';
-import { DurableWrites, isElsewhere, isNoScript, storeError } from './durable-writes.ts';
+import { addressOf, lastNodeError, makeClient, placeOf, type RedisClient, serverOptions, userOf, whereOne } from './clients.ts';
+import { askedOf, DurableWrites, isElsewhere, isNoScript, type Order, storeError } from './durable-writes.ts';
+import { type Holds, PrimaryWatch } from './primary-watch.ts';
 import type { Script } from './scripts.ts';
 import { type Durability, RedisRefused, type RedisSettings } from './settings.ts';
 import { slotOf } from './slot.ts';
 
+export type { RedisClient } from './clients.ts';
+export type { Holds } from './primary-watch.ts';
+
 /**
- * This instance's connections to Redis: one for commands, two per primary for durable writes, and one per reader that
- * blocks. None of them queues while Redis is away or sends a command twice: memory stays bounded, and a command whose
+ * This instance's connections to Redis: one for commands, two per primary for durable writes, one per reader that blocks, and
+ * those for bells. None of them queues while Redis is away or sends a command twice: memory stays bounded, and a command whose
  * answer was lost is told as unknown.
  */
 
@@ -22,20 +27,18 @@ export interface ConnectionsOptions {
   readonly retryMs?: number;
 }
 
-export type RedisClient = Redis | Cluster;
-/** Without what one server and a Cluster's node type differently. */
-type ServerOptions = Omit<RedisOptions, 'replyMapping' | 'himportFieldsets'>;
-
 /** How often the wait for Redis is said again at start, ms. */
 const REMIND_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 5_000;
 const REPLICA_TIMEOUT_MS = 2_000;
-const CONNECT_TIMEOUT_MS = 5_000;
-/** Times that a durable write follows a slot to another server before it is given up as not done. */
-const MAX_MOVES = 3;
-const MOVE_PAUSE_MS = 100;
-/** Longest pause between two attempts to connect. */
-const MAX_PAUSE_MS = 1_000;
+/** For how long a command follows its slot from server to server before it is given up as not done. */
+const FOLLOW_MS = 2_000;
+const FOLLOW_PAUSE_MS = 100;
+/** Commands under way that need not be durable; beyond it callers are told to try again. */
+const MAX_PENDING = 20_000;
+
+/** A value sent to Redis. */
+export type RedisValue = string | Buffer | number;
 
 export class RedisConnections {
   readonly settings: RedisSettings;
@@ -47,6 +50,10 @@ export class RedisConnections {
   /** By the primary's `host:port`; one entry named '' where there is one primary. */
   readonly #durable = new Map<string, DurableWrites>();
   readonly #readers = new Set<RedisClient>();
+  readonly #watch: PrimaryWatch;
+  readonly #slotListeners = new Set<() => void>();
+  #refreshing: Promise<void> | undefined;
+  #pending = 0;
   #isClosed = false;
 
   private constructor(settings: RedisSettings, durability: Durability, commands: RedisClient, log: Logger) {
@@ -54,9 +61,13 @@ export class RedisConnections {
     this.durability = durability;
     this.commands = commands;
     this.#log = log;
-    if (commands instanceof Redis)
+    this.#watch = new PrimaryWatch(commands, log);
+    if (commands instanceof Cluster) {
+      for (const node of commands.nodes('master')) this.#writesAt(`${node.options.host}:${node.options.port}`);
+      commands.on('refresh', () => this.#slotsRefreshed(commands));
+    } else {
       this.#writesAt(''); // connected before the first write
-    else for (const node of commands.nodes('master')) this.#writesAt(`${node.options.host}:${node.options.port}`);
+    }
   }
 
   /**
@@ -71,7 +82,8 @@ export class RedisConnections {
     for (;;) {
       signal?.throwIfAborted();
       const retries = { isWanted: false };
-      const client = makeClient(settings, { retries, timeoutMs: settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS });
+      const timeoutMs = settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS;
+      const client = makeClient(settings, { retries, timeoutMs, purpose: 'commands' });
       const failures: Error[] = [];
       client.on('error', (error: Error) => {
         if (retries.isWanted) log.warn({ redis: at, err: error.message }, 'the connection to Redis failed; connecting again');
@@ -107,31 +119,90 @@ export class RedisConnections {
    * @throws StoreUnavailable; other errors are bugs
    */
   async run(script: Script, keys: readonly string[], args: readonly (string | Buffer)[]): Promise<unknown> {
-    const all = [...keys, ...args];
+    return await this.#runScript(script, [...keys, ...args], 'utf8');
+  }
+
+  /** As `run`, but the strings of the reply are bytes. For scripts that only read. */
+  async read(script: Script, keys: readonly string[], args: readonly RedisValue[]): Promise<unknown> {
+    return await this.#runScript(script, [...keys, ...args], null);
+  }
+
+  async #runScript(script: Script, all: readonly RedisValue[], encoding: 'utf8' | null): Promise<unknown> {
     try {
-      return await this.commands.evalsha(script.sha, script.keyCount, ...all);
+      return await this.#command('EVALSHA', [script.sha, script.keyCount, ...all], encoding);
     } catch (error) {
       // After SCRIPT FLUSH or a failover: EVAL sends the text, and the server knows it from then on.
-      if (!isNoScript(error as Error)) throw storeError(error as Error);
+      if (!isNoScript(error as Error)) throw error;
     }
-    return await this.ask((client) => client.eval(script.text, script.keyCount, ...all));
+    return await this.#command('EVAL', [script.text, script.keyCount, ...all], encoding);
   }
 
   /**
-   * Runs one script; resolves with its reply when what it did is durable as configured (delivery.md §2.4).
+   * Sends one command with one key or more of one slot; the strings of its reply are bytes. What it changes may not be durable
+   * when this resolves.
    *
    * @throws StoreUnavailable; other errors are bugs
    */
-  async runDurably(script: Script, keys: readonly string[], args: readonly (string | Buffer)[]): Promise<unknown> {
-    for (let moves = 0; ; moves++) {
-      const place = this.#placeOfKey(keys[0] as string);
+  async call(name: string, ...args: readonly RedisValue[]): Promise<unknown> {
+    return await this.#command(name, args, null);
+  }
+
+  /** Gathered with what one tick sends; after a redirection sent alone, since a Cluster's pipeline follows it as a whole or not at all. */
+  async #command(name: string, args: readonly RedisValue[], encoding: 'utf8' | null): Promise<unknown> {
+    const { commands } = this;
+    if (this.#pending >= MAX_PENDING) throw new StoreUnavailable('not-done', new Error('too many commands wait for Redis'));
+    this.#pending++;
+    try {
+      return await (encoding === null ? commands.callBuffer(name, ...args) : commands.call(name, ...args));
+    } catch (error) {
+      if (!(commands instanceof Cluster && isElsewhere(error as Error))) throw storeError(error as Error);
+      const again = new Command(name, [...args], { replyEncoding: encoding });
+      return await (commands.sendCommand(again) as Promise<unknown>).catch((second: Error) => {
+        throw storeError(second);
+      });
+    } finally {
+      this.#pending--;
+    }
+  }
+
+  /**
+   * Runs one script; resolves with its reply when what it did is durable as configured (delivery.md §2.4). What is run for one
+   * slot is run and answered in the order asked.
+   *
+   * @throws StoreUnavailable; other errors are bugs
+   */
+  async runDurably(script: Script, keys: readonly string[], args: readonly RedisValue[]): Promise<unknown> {
+    const all = [script.sha, String(script.keyCount), ...keys, ...args.map(sendable)];
+    return await this.#durably({ key: keys[0] as string, name: 'EVALSHA', args: all, script });
+  }
+
+  /** As `runDurably`, for one plain command. */
+  async callDurably(name: string, key: string, ...args: readonly RedisValue[]): Promise<unknown> {
+    return await this.#durably({ key, name, args: [key, ...args.map(sendable)] });
+  }
+
+  /** A slot under way to another server refuses several keys until it is there: asked again for a while (TRYAGAIN). */
+  async #durably(order: Order): Promise<unknown> {
+    const { commands } = this;
+    if (!(commands instanceof Cluster)) return await this.#writesAt('').write(order);
+    const endMs = performance.now() + FOLLOW_MS;
+    for (let asked: string | undefined; ; ) {
+      const place = asked ?? this.placeOf(order.key);
       try {
-        return await this.#writesAt(place).write(script, keys, args);
+        return await this.#writesAt(place).write(order, asked !== undefined);
       } catch (error) {
-        if (!(this.commands instanceof Cluster) || !(error instanceof StoreUnavailable)) throw error;
-        if (!isElsewhere(error.cause as Error) || moves >= MAX_MOVES) throw error;
-        await this.#refreshSlots(this.commands);
+        if (!(error instanceof StoreUnavailable && error.outcome === 'not-done')) throw error;
+        const cause = error.cause as Error;
+        const isLate = performance.now() >= endMs;
+        if (isLate || !isElsewhere(cause)) {
+          void this.refreshSlots();
+          throw error;
+        }
+        asked = asked === undefined ? askedOf(cause) : undefined;
+        if (asked !== undefined) continue;
       }
+      await sleep(FOLLOW_PAUSE_MS);
+      await this.refreshSlots();
     }
   }
 
@@ -141,20 +212,37 @@ export class RedisConnections {
    * @throws StoreUnavailable; other errors are bugs
    */
   async ask<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
-    try {
-      return await command(this.commands);
-    } catch (error) {
-      throw storeError(error as Error);
+    const endMs = performance.now() + FOLLOW_MS;
+    for (;;) {
+      try {
+        return await command(this.commands);
+      } catch (error) {
+        const isFollowed = this.commands instanceof Cluster && isElsewhere(error as Error) && performance.now() < endMs;
+        if (!isFollowed) throw storeError(error as Error);
+      }
+      await sleep(FOLLOW_PAUSE_MS);
+      await this.refreshSlots();
     }
   }
 
   /** Opens one more connection, for a reader that blocks: its commands have no time-out. Closed with the others. */
   reader(): RedisClient {
-    const client = makeClient(this.settings, { retries: { isWanted: true }, timeoutMs: undefined });
-    client.on('error', (error: Error) => this.#log.debug({ err: error.message }, 'the connection of a reader failed'));
+    return this.#hold(makeClient(this.settings, { retries: { isWanted: true }, timeoutMs: undefined, purpose: 'reader' }));
+  }
+
+  /**
+   * Opens one more plain connection to the primary at a place, for pub/sub. What it subscribes to is not subscribed to again
+   * by itself: who listens must know when that is confirmed (delivery.md §3.1). Closed with the others.
+   */
+  subscriber(place: string): Redis {
+    return this.#hold(this.#serverAt(place, 'bells', { autoResubscribe: false }));
+  }
+
+  #hold<C extends RedisClient>(client: C): C {
+    client.on('error', (error: Error) => this.#log.debug({ err: error.message }, 'a connection to Redis failed'));
     this.#readers.add(client);
     // A failed first attempt is followed by others.
-    client.connect().catch((error: Error) => this.#log.debug({ err: error.message }, 'the connection of a reader failed'));
+    client.connect().catch((error: Error) => this.#log.debug({ err: error.message }, 'a connection to Redis failed'));
     return client;
   }
 
@@ -167,32 +255,73 @@ export class RedisConnections {
   /** Closes every connection; commands under way fail. */
   close(): void {
     this.#isClosed = true;
+    this.#watch.close();
     for (const writes of this.#durable.values()) writes.close();
     this.#durable.clear();
     for (const reader of [...this.#readers]) this.release(reader);
     this.commands.disconnect();
   }
 
-  #placeOfKey(key: string): string {
-    if (this.commands instanceof Redis) return '';
-    return this.commands.slots[slotOf(key)]?.[0] ?? '';
+  /** The place of a key's primary: `host:port`, or '' where there is one; '' too while no primary has the slot. */
+  placeOf(key: string): string {
+    return this.placeOfSlot(slotOf(key));
+  }
+
+  /** As `placeOf`, for the slot of a key. */
+  placeOfSlot(slot: number): string {
+    return this.commands instanceof Cluster ? (this.commands.slots[slot]?.[0] ?? '') : '';
+  }
+
+  /** Whether keys are spread over several primaries by their slots. */
+  get isSharded(): boolean {
+    return this.commands instanceof Cluster;
+  }
+
+  /** Asks a Cluster anew where its slots are; resolves when it knows, or could not learn it. */
+  refreshSlots(): Promise<void> {
+    const { commands } = this;
+    if (!(commands instanceof Cluster) || this.#isClosed) return Promise.resolve();
+    this.#refreshing ??= new Promise<void>((resolve) => {
+      commands.refreshSlotsCache(() => {
+        this.#refreshing = undefined;
+        resolve();
+      });
+    });
+    return this.#refreshing;
+  }
+
+  /** Calls `refreshed` whenever a Cluster told where its slots are. Returns how to stop it. */
+  onSlotsRefreshed(refreshed: () => void): () => void {
+    this.#slotListeners.add(refreshed);
+    return () => this.#slotListeners.delete(refreshed);
+  }
+
+  /**
+   * Calls `changed` when primaries are others than before, by a failover or an empty restart: what this instance wrote there
+   * last may be gone (delivery.md §3.4). `holds` tells which keys are theirs. Returns how to stop it.
+   */
+  onPrimaryChanged(changed: (holds: Holds) => void): () => void {
+    return this.#watch.onChanged(changed);
+  }
+
+  #slotsRefreshed(cluster: Cluster): void {
+    const places = new Set(cluster.nodes('master').map((node) => `${node.options.host}:${node.options.port}`));
+    for (const [place, writes] of this.#durable) {
+      if (places.has(place)) continue;
+      writes.close();
+      this.#durable.delete(place);
+    }
+    for (const refreshed of this.#slotListeners) refreshed();
   }
 
   #writesAt(place: string): DurableWrites {
     const known = this.#durable.get(place);
     if (known !== undefined) return known;
     if (this.#isClosed) throw new StoreUnavailable('not-done', new Error('closed'));
-    const isCluster = this.commands instanceof Cluster;
-    if (isCluster && place === '') throw new StoreUnavailable('not-done', new Error('no primary has this slot'));
     const { durability, settings } = this;
     const writes = new DurableWrites({
       connect: () => {
-        const retries: Retries = { isWanted: true };
-        const options = serverOptions(settings, retries, settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS);
-        // Not auto-pipelined: WAIT counts what its own connection wrote before it (delivery.md §2.5).
-        const connection = new Redis(
-          isCluster ? { ...options, ...addressOf(place), db: 0 } : { ...options, ...whereOne(settings, retries) },
-        );
+        const connection = this.#serverAt(place, 'writes', {});
         connection.on('error', (error: Error) =>
           this.#log.debug({ err: error.message }, 'a connection for durable writes failed'),
         );
@@ -206,126 +335,21 @@ export class RedisConnections {
     return writes;
   }
 
-  async #refreshSlots(cluster: Cluster): Promise<void> {
-    await sleep(MOVE_PAUSE_MS);
-    await new Promise<void>((resolve) => cluster.refreshSlotsCache(() => resolve())); // a failure shows as the next MOVED
-    const places = new Set(cluster.nodes('master').map((node) => `${node.options.host}:${node.options.port}`));
-    for (const [place, writes] of this.#durable) {
-      if (places.has(place)) continue;
-      writes.close();
-      this.#durable.delete(place);
-    }
+  /** Not auto-pipelined: WAIT counts what its own connection wrote before it (delivery.md §2.5). */
+  #serverAt(place: string, purpose: string, more: { autoResubscribe?: boolean }): Redis {
+    const retries = { isWanted: true };
+    const { settings, durability } = this;
+    const waitsMs = durability.kind === 'replicas' ? (settings.replicaTimeoutMs ?? REPLICA_TIMEOUT_MS) : 0;
+    // WAIT answers after its time; what takes longer says nothing at all.
+    const timeoutMs = Math.max(settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS, 2 * waitsMs);
+    const options = serverOptions(settings, { retries, timeoutMs, purpose });
+    if (!(this.commands instanceof Cluster)) return new Redis({ ...options, ...whereOne(settings, retries), ...more });
+    if (place === '') throw new StoreUnavailable('not-done', new Error('no primary has this slot'));
+    return new Redis({ ...options, ...addressOf(place), db: 0, ...more });
   }
 }
 
-/** Whether a lost connection is opened again. Not at start: there each attempt is judged. */
-interface Retries {
-  isWanted: boolean;
-}
-
-const pauseBefore =
-  (retries: Retries) =>
-  (times: number): number | null =>
-    retries.isWanted ? Math.min(50 * times, MAX_PAUSE_MS) : null;
-
-interface ClientOptions {
-  readonly retries: Retries;
-  readonly timeoutMs: number | undefined;
-}
-
-function makeClient(settings: RedisSettings, { retries, timeoutMs }: ClientOptions): RedisClient {
-  const options = serverOptions(settings, retries, timeoutMs);
-  if (settings.servers.kind !== 'cluster')
-    return new Redis({ ...options, ...whereOne(settings, retries), enableAutoPipelining: timeoutMs !== undefined });
-  const { retryStrategy: clusterRetryStrategy, enableOfflineQueue: _, ...redisOptions } = options;
-  return new Cluster([...settings.servers.nodes], {
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    enableAutoPipelining: timeoutMs !== undefined,
-    clusterRetryStrategy: clusterRetryStrategy ?? null,
-    slotsRefreshInterval: 5_000,
-    retryDelayOnFailover: 0, // a command whose answer was lost is not sent again
-    redisOptions,
-  });
-}
-
-function serverOptions(settings: RedisSettings, retries: Retries, timeoutMs: number | undefined): ServerOptions {
-  const { username, password } = credentialsOf(settings);
-  return {
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    // With it commands under way fail as soon as their connection does; otherwise they wait for the next one.
-    maxRetriesPerRequest: 0,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    retryStrategy: pauseBefore(retries),
-    // A primary that became a replica: Sentinel names the new one.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-    ...(timeoutMs === undefined ? {} : { commandTimeout: timeoutMs }),
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(settings.db === undefined ? {} : { db: settings.db }),
-    ...(settings.tls === undefined ? {} : { tls: settings.tls }),
-  };
-}
-
-/** Where the one primary is. */
-function whereOne(settings: RedisSettings, retries: Retries): ServerOptions {
-  const { servers } = settings;
-  if (servers.kind === 'standalone') {
-    const url = new URL(servers.url);
-    const db = url.pathname.length > 1 ? Number(url.pathname.slice(1)) : undefined;
-    return {
-      host: url.hostname,
-      port: Number(url.port || 6379),
-      ...(settings.db === undefined && db !== undefined ? { db } : {}),
-      ...(url.protocol === 'rediss:' ? { tls: settings.tls ?? {} } : {}),
-    };
-  }
-  if (servers.kind !== 'sentinel') throw new Error('a Cluster has more than one primary');
-  return {
-    sentinels: [...servers.sentinels],
-    name: servers.name,
-    // While no Sentinel names a primary; without it the connection would end for good.
-    sentinelRetryStrategy: pauseBefore(retries),
-    ...(servers.username === undefined ? {} : { sentinelUsername: servers.username }),
-    ...(servers.password === undefined ? {} : { sentinelPassword: servers.password }),
-    ...(settings.tls === undefined ? {} : { enableTLSForSentinelMode: true, sentinelTLS: settings.tls }),
-  };
-}
-
-function credentialsOf(settings: RedisSettings): { username: string | undefined; password: string | undefined } {
-  const url = settings.servers.kind === 'standalone' ? new URL(settings.servers.url) : undefined;
-  const fromUrl = (text: string | undefined) => (text === undefined || text === '' ? undefined : decodeURIComponent(text));
-  return {
-    username: settings.username ?? fromUrl(url?.username),
-    password: settings.password ?? fromUrl(url?.password),
-  };
-}
-
-const userOf = (settings: RedisSettings): string | undefined => credentialsOf(settings).username;
-
-/** For messages: never with credentials. */
-function placeOf({ servers }: RedisSettings): string {
-  const list = (addresses: readonly { host: string; port: number }[]) =>
-    addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
-  switch (servers.kind) {
-    case 'standalone':
-      return new URL(servers.url).host;
-    case 'sentinel':
-      return `${servers.name} of the Sentinels ${list(servers.sentinels)}`;
-    case 'cluster':
-      return `the Cluster of ${list(servers.nodes)}`;
-  }
-}
-
-function addressOf(place: string): { host: string; port: number } {
-  const colon = place.lastIndexOf(':');
-  return { host: place.slice(0, colon), port: Number(place.slice(colon + 1)) };
-}
-
-/** ioredis hides why no node of a Cluster could be used in this property. */
-const lastNodeError = (error: Error): Error | undefined => (error as { lastNodeError?: Error }).lastNodeError;
+const sendable = (value: RedisValue): string | Buffer => (typeof value === 'number' ? String(value) : value);
 
 async function checkPrimaries(client: RedisClient, settings: RedisSettings, log: Logger): Promise<Durability> {
   const primaries = client instanceof Redis ? [client] : client.nodes('master');

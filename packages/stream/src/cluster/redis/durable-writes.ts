@@ -2,10 +2,12 @@ import type { Redis } from 'ioredis';
 import type { Logger } from '../../observe/log.ts';
 import { StoreUnavailable } from '../store-unavailable.ts';
 import type { Script } from './scripts.ts';
+import { slotOf } from './slot.ts';
 
 /**
- * Writes to one primary whose success means that they are durable (delivery.md §2.5). Two connections take turns, because a
- * command behind a WAIT waits for it; what is written meanwhile gathers and shares the next WAIT.
+ * Writes to one primary whose success means that they are durable (delivery.md §2.5). Two connections share them by slot,
+ * because a command behind a WAIT waits for it; what is written meanwhile gathers and shares the next WAIT. Writes of one
+ * slot are made and answered in their order.
  */
 
 export interface DurableWritesOptions {
@@ -18,18 +20,30 @@ export interface DurableWritesOptions {
   readonly log: Logger;
 }
 
+/** One command, a script or a plain one. */
+export interface Order {
+  /** One of its keys; all are in one slot. */
+  readonly key: string;
+  readonly name: string;
+  readonly args: readonly (string | Buffer)[];
+  /** Sent whole when the server does not know it. */
+  readonly script?: Script;
+}
+
 /** Enough for a second of writes; beyond it the store is slower than its callers. */
 const MAX_QUEUED = 10_000;
 const MAX_BATCH = 256;
 /** Answers that say that the command changed nothing and may succeed later, or elsewhere. */
 const NOT_DONE =
   /^(?:MOVED|ASK|READONLY|NOREPLICAS|OOM|TRYAGAIN|CLUSTERDOWN|LOADING|MASTERDOWN|BUSY|MISCONF)\b|isn't writeable|enableOfflineQueue/;
-/** Of these, the ones that mean that another server is in charge now. */
-const ELSEWHERE = /^(?:MOVED|ASK|READONLY|CLUSTERDOWN|MASTERDOWN)\b/;
+/** Of these, the ones that mean that another server is in charge now, or soon. */
+const ELSEWHERE = /^(?:MOVED|ASK|READONLY|TRYAGAIN|CLUSTERDOWN|MASTERDOWN)\b/;
+const ASK = /^ASK \d+ (\S+)/;
 
 interface Write {
-  readonly script: Script;
-  readonly args: readonly (string | Buffer)[];
+  readonly order: Order;
+  /** To the server that takes a slot over, before the slot is its own. */
+  readonly isAsking: boolean;
   /** The server had forgotten the script: the text goes with it. */
   needsText: boolean;
   readonly resolve: (reply: unknown) => void;
@@ -38,14 +52,17 @@ interface Write {
 
 interface Lane {
   readonly connection: Redis;
+  queue: Write[];
   /** A batch is under way, or its first connection is. */
   isBusy: boolean;
 }
 
 /** Whether an error means that nothing was changed. */
 export const isNotDone = (error: Error): boolean => NOT_DONE.test(error.message);
-/** Whether an error means that the key lives on another server now. */
+/** Whether an error means that the key lives on another server now, or is on its way there. */
 export const isElsewhere = (error: Error): boolean => ELSEWHERE.test(error.message);
+/** The server, `host:port`, that is to be asked once although the slot is not its own yet. */
+export const askedOf = (error: Error): string | undefined => ASK.exec(error.message)?.[1];
 /** Whether the server has forgotten the script (SCRIPT FLUSH, failover): nothing ran. */
 export const isNoScript = (error: Error): boolean => error.message.startsWith('NOSCRIPT');
 /** An error that Redis itself answered, as opposed to one of the connection. */
@@ -56,6 +73,7 @@ export const isReply = (error: Error): boolean => error.name === 'ReplyError';
  * such, which is a bug.
  */
 export function storeError(error: Error): Error {
+  if (error instanceof StoreUnavailable) return error;
   if (isNotDone(error)) return new StoreUnavailable('not-done', error);
   return isReply(error) ? error : new StoreUnavailable('unknown', error);
 }
@@ -63,7 +81,7 @@ export function storeError(error: Error): Error {
 export class DurableWrites {
   readonly #options: DurableWritesOptions;
   readonly #lanes: readonly Lane[];
-  #queue: Write[] = [];
+  #queued = 0;
   #isScheduled = false;
   #isClosed = false;
 
@@ -73,7 +91,7 @@ export class DurableWrites {
   }
 
   #openLane(): Lane {
-    const lane: Lane = { connection: this.#options.connect(), isBusy: true };
+    const lane: Lane = { connection: this.#options.connect(), queue: [], isBusy: true };
     lane.connection
       .connect()
       .catch((error: Error) => this.#options.log.debug({ err: error.message }, 'a connection for durable writes failed'))
@@ -85,16 +103,18 @@ export class DurableWrites {
   }
 
   /**
-   * Runs one script; resolves with its reply when that is durable.
+   * Sends one command; resolves with its reply when what it did is durable.
    *
    * @throws StoreUnavailable; other errors are bugs
    */
-  write(script: Script, keys: readonly string[], args: readonly (string | Buffer)[]): Promise<unknown> {
-    if (this.#isClosed || this.#queue.length >= MAX_QUEUED) {
+  write(order: Order, isAsking = false): Promise<unknown> {
+    if (this.#isClosed || this.#queued >= MAX_QUEUED) {
       return Promise.reject(new StoreUnavailable('not-done', new Error(this.#isClosed ? 'closed' : 'too many writes wait')));
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ script, args: [...keys, ...args], needsText: false, resolve, reject });
+      const lane = this.#lanes[slotOf(order.key) % this.#lanes.length] as Lane;
+      lane.queue.push({ order, isAsking, needsText: false, resolve, reject });
+      this.#queued++;
       this.#schedule();
     });
   }
@@ -105,33 +125,46 @@ export class DurableWrites {
     // Once per turn of the loop, so that what one tick writes shares a WAIT.
     setImmediate(() => {
       this.#isScheduled = false;
-      this.#fill();
+      for (const lane of this.#lanes) this.#fill(lane);
     });
   }
 
-  #fill(): void {
-    for (const lane of this.#lanes) {
-      if (this.#queue.length === 0) return;
-      if (lane.isBusy || lane.connection.status !== 'ready') continue;
-      const batch = this.#queue.splice(0, MAX_BATCH);
-      lane.isBusy = true;
-      this.#send(lane.connection, batch).finally(() => {
-        lane.isBusy = false;
-        if (this.#queue.length > 0) this.#schedule();
-      });
+  #fill(lane: Lane): void {
+    if (lane.isBusy || lane.queue.length === 0) return; // one that is busy takes what waits when it is done
+    if (lane.connection.status !== 'ready') {
+      this.#rejectAll(lane, 'Redis is not connected');
+      return;
     }
-    if (this.#lanes.some(({ isBusy }) => isBusy)) return; // it takes what waits when it is done
-    for (const write of this.#queue.splice(0))
-      write.reject(new StoreUnavailable('not-done', new Error('Redis is not connected')));
+    const batch = lane.queue.splice(0, MAX_BATCH);
+    this.#queued -= batch.length;
+    lane.isBusy = true;
+    this.#send(lane, batch).finally(() => {
+      lane.isBusy = false;
+      if (lane.queue.length > 0) this.#schedule();
+    });
+  }
+
+  #rejectAll(lane: Lane, why: string): void {
+    const waiting = lane.queue.splice(0);
+    this.#queued -= waiting.length;
+    for (const write of waiting) write.reject(new StoreUnavailable('not-done', new Error(why)));
   }
 
   /** Never rejects: every write of the batch is told its outcome. */
-  async #send(connection: Redis, batch: readonly Write[]): Promise<void> {
-    const { replicas, replicaTimeoutMs } = this.#options;
-    const pipeline = connection.pipeline();
-    for (const { script, args, needsText } of batch) {
-      if (needsText) pipeline.eval(script.text, script.keyCount, ...args);
-      else pipeline.evalsha(script.sha, script.keyCount, ...args);
+  async #send(lane: Lane, batch: readonly Write[]): Promise<void> {
+    const { replicas, replicaTimeoutMs, log } = this.#options;
+    const pipeline = lane.connection.pipeline();
+    /** Where in the pipeline's results each write's reply stands. */
+    const places: number[] = [];
+    let length = 0;
+    for (const { order, isAsking, needsText } of batch) {
+      if (isAsking) {
+        pipeline.asking();
+        length++;
+      }
+      if (needsText && order.script) pipeline.call('EVAL', order.script.text, ...order.args.slice(1));
+      else pipeline.call(order.name, ...order.args);
+      places.push(length++);
     }
     if (replicas > 0) pipeline.wait(replicas, replicaTimeoutMs);
     let results: readonly [Error | null, unknown][];
@@ -141,28 +174,32 @@ export class DurableWrites {
       for (const write of batch) write.reject(storeError(error as Error));
       return;
     }
-    const shortfall = replicas > 0 ? shortOf(results[batch.length], replicas) : undefined;
+    const shortfall = replicas > 0 ? shortOf(results[length], replicas) : undefined;
+    const again: Write[] = [];
     for (const [i, write] of batch.entries()) {
-      const [error, reply] = results[i] ?? [new Error('no reply'), undefined];
+      const [error, reply] = results[places[i] as number] ?? [new Error('no reply'), undefined];
       if (error === null) {
         if (shortfall === undefined) write.resolve(reply);
         else write.reject(new StoreUnavailable('unknown', shortfall));
-      } else if (isNoScript(error) && !write.needsText && !this.#isClosed) {
+      } else if (isNoScript(error) && write.order.script && !write.needsText && !this.#isClosed) {
         write.needsText = true;
-        this.#queue.unshift(write);
-        this.#schedule();
+        again.push(write);
       } else {
         write.reject(storeError(error));
       }
     }
-    if (shortfall !== undefined) this.#options.log.warn({ err: shortfall }, 'writes are not on enough replicas; told as unknown');
+    lane.queue.unshift(...again);
+    this.#queued += again.length;
+    if (shortfall !== undefined) log.warn({ err: shortfall }, 'writes are not on enough replicas; told as unknown');
   }
 
   /** What waits is rejected as not done. */
   close(): void {
     this.#isClosed = true;
-    for (const write of this.#queue.splice(0)) write.reject(new StoreUnavailable('not-done', new Error('closed')));
-    for (const { connection } of this.#lanes) connection.disconnect();
+    for (const lane of this.#lanes) {
+      this.#rejectAll(lane, 'closed');
+      lane.connection.disconnect();
+    }
   }
 }
 

@@ -12,14 +12,17 @@ export interface Script {
 }
 
 /**
- * Reads `<name>.lua` in a folder; the name ends in the number of keys (`bind-resource-1`).
+ * Reads `<name>.lua` in a folder; the name ends in the number of keys (`bind-resource-1`). A line `-- @include part` stands
+ * for `includes/part.lua`.
  *
  * @throws Error when there is no such file, or the name has no number
  */
 export function loadScript(folder: URL, name: string): Script {
   const keyCount = /-(\d+)$/.exec(name)?.[1];
   if (keyCount === undefined) throw new Error(`script ${name}: the name must end in the number of keys`);
-  const text = readFileSync(new URL(`${name}.lua`, folder), 'utf8');
+  const text = readFileSync(new URL(`${name}.lua`, folder), 'utf8').replace(/^-- @include (\w+)$/gm, (_, part: string) =>
+    readFileSync(new URL(`includes/${part}.lua`, folder), 'utf8'),
+  );
   return { name, text, sha: createHash('sha1').update(text).digest('hex'), keyCount: Number(keyCount) };
 }
 
