@@ -9,6 +9,10 @@ export type AdminErrorCode =
   | 'no-such-topic'
   | 'no-such-role'
   | 'bad-request'
+  /** Others change the same platform all the time. */
+  | 'contended'
+  /** The store cannot be reached, or did not say whether it did what was asked; the message tells which. */
+  | 'store-unavailable'
   /** Needs a running instance. */
   | 'not-running';
 
@@ -66,6 +70,7 @@ export interface TopicView extends TopicSummary {
   readonly items: number;
   /** As the store keeps it; names as in the configuration form, in camel case. */
   readonly config: Readonly<Record<string, string | number | boolean>>;
+  /** The first 1,000. */
   readonly affiliations: readonly { readonly jid: string; readonly affiliation: string }[];
   /** The first 1,000. */
   readonly subscribers: readonly { readonly jid: string; readonly state: string; readonly sinceMs: number }[];
@@ -96,6 +101,14 @@ export interface StatusView {
   readonly topics: number;
   readonly sessions: number;
   readonly certificateNotAfterMs?: number;
+  /** The instances of a process that runs several (`serve --workers`, `cluster`); `away`: it does not answer now. */
+  readonly members?: readonly {
+    readonly name: string;
+    readonly state: 'starting' | 'ready' | 'draining' | 'stopped' | 'away';
+    readonly sessions: number;
+    readonly instanceId?: string;
+    readonly pid?: number;
+  }[];
 }
 
 /** A page of a listing: the first `max` rows (100 when absent, at most 1,000) after the key `after`. */
@@ -112,13 +125,13 @@ export interface AdminOperations {
   platformList(request: ListRequest): Promise<readonly PlatformView[]>;
   /** @throws AdminError `no-such-platform` */
   platformShow(request: { readonly name: string }): Promise<PlatformView>;
-  /** Refuses logins from now on and ends the platform's live streams. @throws AdminError `no-such-platform` */
+  /** Refuses logins from now on and ends the platform's live streams; `endedStreams` are those of this instance. @throws AdminError `no-such-platform` */
   platformDisable(request: {
     readonly name: string;
   }): Promise<{ readonly platform: PlatformView; readonly endedStreams: number }>;
   /** @throws AdminError `no-such-platform` */
   platformEnable(request: { readonly name: string }): Promise<PlatformView>;
-  /** Forgets the platform and ends its live streams. @throws AdminError `no-such-platform` */
+  /** Forgets the platform and ends its live streams, as `platformDisable` does. @throws AdminError `no-such-platform` */
   platformRemove(request: { readonly name: string }): Promise<{ readonly endedStreams: number }>;
   topicList(request: ListRequest): Promise<{ readonly topics: readonly TopicSummary[]; readonly count: number }>;
   /** @throws AdminError `no-such-topic` */

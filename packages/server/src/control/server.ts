@@ -1,6 +1,6 @@
 import { chmodSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Logger } from '@xmpp-grid/stream';
+import { type Logger, StoreUnavailable } from '@xmpp-grid/stream';
 import { AdminError, type AdminOperations } from '../admin/operations.ts';
 import {
   ARGUMENTS,
@@ -51,7 +51,8 @@ async function listen(server: Server, path: string): Promise<void> {
     server.once('error', reject);
     // The directory is 0700 already; the umask closes the moment between bind and chmod as well.
     const umask = process.umask(0o177);
-    server.listen(path, () => {
+    // Exclusive: workers of one parent share what they listen on otherwise, and this socket is each one's own.
+    server.listen({ path, exclusive: true }, () => {
       server.off('error', reject);
       resolve();
     });
@@ -107,10 +108,14 @@ async function answer(line: string, admin: AdminOperations, log: Logger): Promis
     return { id, result: await perform.call(admin, argument) };
   } catch (error) {
     if (error instanceof AdminError) return { id, error: { code: error.code, message: error.message } };
+    if (error instanceof StoreUnavailable) {
+      log.warn({ err: error }, 'control request failed: the store cannot be reached');
+      return { id, error: { code: 'store-unavailable', message: error.text ?? error.message } };
+    }
     if (error instanceof SyntaxError || (error as Error).name === 'ZodError' || (error as Error).name === '$ZodError') {
       return { id, error: { code: 'bad-request', message: 'the request is malformed; are both sides of the same version?' } };
     }
-    log.error({ err: error }, 'control request failed'); // a bug or a failing store
+    log.error({ err: error }, 'control request failed'); // a bug, or the embedded store fails
     return { id, error: { code: 'internal', message: (error as Error).message } };
   }
 }

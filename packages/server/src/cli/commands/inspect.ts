@@ -1,4 +1,4 @@
-import type { SessionView, TopicSummary } from '../../admin/operations.ts';
+import type { SessionView, StatusView, TopicSummary } from '../../admin/operations.ts';
 import { withAdmin, withRunning } from '../admin-access.ts';
 import type { Command, Options } from '../command.ts';
 import { note, print, printJson, spellTime, table, visible } from '../output.ts';
@@ -109,7 +109,10 @@ const status: Command = {
       return 0;
     }
     const rows: (readonly [string, string])[] = [
-      ['state', `${view.state}, xmpp-grid ${view.version}, process ${view.pid}, instance ${view.instanceId}`],
+      [
+        'state',
+        `${view.state}, xmpp-grid ${view.version}, process ${view.pid}${view.members === undefined ? `, instance ${view.instanceId}` : ''}`,
+      ],
       ['since', spellTime(view.startedMs)],
       ['domain', `${view.domain}, Broker ${view.brokerDomain}, profile ${view.profile}`],
       ...Object.entries(view.listeners).map(([name, where]) => [name, where] as const),
@@ -117,10 +120,16 @@ const status: Command = {
       ['platforms', String(view.platforms)],
       ['topics', String(view.topics)],
       ['sessions', String(view.sessions)],
+      ...(view.members ?? []).map((member) => [member.name, spellMember(member)] as const),
     ];
     print(rows.map(([left, right]) => `${left.padEnd(12)} ${right}`).join('\n'));
     return 0;
   },
 };
+
+function spellMember({ state, pid, instanceId, sessions }: NonNullable<StatusView['members']>[number]): string {
+  if (pid === undefined || instanceId === undefined) return state;
+  return `${state}, process ${pid}, instance ${instanceId}, ${sessions} session${sessions === 1 ? '' : 's'}`;
+}
 
 export const INSPECT_COMMANDS: readonly Command[] = [topicList, topicShow, sessionList, status];

@@ -1,9 +1,12 @@
 import { isatty } from 'node:tty';
+import type { AdminOperations } from '../../admin/operations.ts';
 import type { Config } from '../../config.ts';
 import { renderBanner } from '../../demo/banner.ts';
 import { demoFiles, ensureDemoCertificates, ensureDemoPlatforms } from '../../demo/setup.ts';
 import type { RunningProgram } from '../../main.ts';
-import type { Command, Values } from '../command.ts';
+import type { ProgramLogger } from '../../observe/log.ts';
+import { WORKER_NUMBER } from '../../workers/messages.ts';
+import { type Command, UsageError, type Values } from '../command.ts';
 import { configOf, SETTING_OPTIONS } from '../settings-options.ts';
 
 /** Signals that come this close together are one wish: a terminal and npm both pass Ctrl-C on. */
@@ -11,9 +14,14 @@ const SAME_SIGNAL_MS = 500;
 
 export const serve: Command = {
   name: 'serve',
-  summary: 'Run one instance: Controller, Broker, metrics and probes, until SIGTERM or SIGINT.',
+  summary: 'Run one instance, or several: Controller, Broker, metrics and probes, until SIGTERM or SIGINT.',
   options: {
     ...SETTING_OPTIONS,
+    workers: {
+      type: 'string',
+      value: 'N',
+      doc: 'Run N instances on the same ports, for N cores; needs store.kind redis (default: 1).',
+    },
     demo: {
       type: 'boolean',
       doc: 'Serve on the loopback with certificates and two platforms of its own, made once in the data directory.',
@@ -23,14 +31,63 @@ export const serve: Command = {
 certificates for trials. A first SIGTERM or SIGINT drains: not ready, streams end in order, what was acknowledged is on disk,
 exit 0. A second one ends the process at once.
 
+With --workers each instance has a directory worker-1, worker-2 … in the data directory. One that ends is started again, alone;
+SIGTERM to its process drains it, so they can be renewed one by one. /metrics tells all of them apart by the label "worker",
+/readyz is fine while one is ready, and the commands "status", "platform" and "session" speak to all.
+
   xmpp-grid serve --demo
   xmpp-grid serve --config /etc/xmpp-grid/grid.yaml`,
   async run(values) {
-    const program = values.has('demo') ? await startDemo(values) : await start(configOf(values));
+    const number = process.env[WORKER_NUMBER];
+    if (number !== undefined) {
+      const { runWorker } = await import('../../workers/worker.ts');
+      await runWorker(Number(number));
+      return 0;
+    }
+    const count = workersOf(values);
+    const program = values.has('demo') ? await startDemo(values, count) : await startAll(configOf(values), count);
     await stopSignal(program);
     return 0;
   },
 };
+
+/** What runs, one instance or several. */
+interface Served {
+  readonly addresses: RunningProgram['addresses'];
+  readonly admin: AdminOperations;
+  readonly log: ProgramLogger;
+  stop(): Promise<void>;
+  /** Ends this process, and what belongs to it, now. */
+  exit(code: number): never;
+}
+
+/** More processes do not help one machine. */
+const MAX_WORKERS = 64;
+
+function workersOf(values: Values): number {
+  const text = values.text('workers') ?? '1';
+  const count = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > MAX_WORKERS)
+    throw new UsageError(`--workers: expected a whole number from 1 to ${MAX_WORKERS}, got ${JSON.stringify(text)}`);
+  return count;
+}
+
+async function startAll(config: Config, count: number): Promise<Served> {
+  if (count > 1) {
+    const { startWorkers } = await import('../../workers/parent.ts');
+    const workers = await startWorkers(config, count);
+    return {
+      ...workers,
+      exit(code) {
+        workers.kill();
+        process.exit(code);
+      },
+    };
+  }
+  const program = await start(config);
+  const { addresses, instance, log } = program;
+  return { addresses, admin: instance.admin, log, stop: () => program.stop(), exit: (code) => process.exit(code) };
+}
 
 /** The program is loaded by what runs it: every other command starts without it. */
 export async function start(config: Config): Promise<RunningProgram> {
@@ -57,11 +114,11 @@ export async function demoConfig(values: Values): Promise<Config> {
   };
 }
 
-async function startDemo(values: Values): Promise<RunningProgram> {
+async function startDemo(values: Values, count: number): Promise<Served> {
   const config = await demoConfig(values);
-  const program = await start(config);
+  const program = await startAll(config, count);
   try {
-    const credentials = await ensureDemoPlatforms(config, program.instance.admin);
+    const credentials = await ensureDemoPlatforms(config, program.admin);
     const banner = renderBanner({
       config,
       addresses: program.addresses,
@@ -80,14 +137,14 @@ async function startDemo(values: Values): Promise<RunningProgram> {
 }
 
 /** Resolves when the program has stopped after a signal. */
-async function stopSignal(program: RunningProgram): Promise<void> {
+async function stopSignal(program: Served): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     let firstMs: number | undefined;
     const onSignal = (signal: NodeJS.Signals) => {
       if (firstMs !== undefined) {
         if (performance.now() - firstMs < SAME_SIGNAL_MS) return;
         program.log.warn({ signal }, 'second signal: ending at once');
-        process.exit(1);
+        program.exit(1);
       }
       firstMs = performance.now();
       program.log.info({ signal }, 'draining');
