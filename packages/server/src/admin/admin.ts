@@ -6,8 +6,9 @@ import {
   profileHashes,
   type VersionedAccount,
 } from '@xmpp-grid/auth';
-import type { TopicRecord, TopicStore } from '@xmpp-grid/pubsub';
-import { JID } from '@xmpp-grid/stream';
+import type { PositionStore, TopicRecord, TopicStore } from '@xmpp-grid/pubsub';
+import { JID, type OfflineMessages, StoreUnavailable } from '@xmpp-grid/stream';
+import { moveToHeads } from './new-grant.ts';
 import {
   AdminError,
   type AdminOperations,
@@ -30,9 +31,14 @@ export interface LiveInstance {
   status(): Omit<StatusView, 'platforms' | 'topics' | 'sessions'>;
 }
 
+/** What was done to an account. `replaced`: it has other credentials and perhaps another role. */
+export type AccountChange = 'added' | 'replaced' | 'disabled' | 'enabled' | 'removed';
+
 export interface AdminDeps {
   readonly accounts: AccountStore;
-  readonly topics: TopicStore;
+  readonly topics: TopicStore & Pick<PositionStore, 'update'>;
+  /** Undefined: no messages are kept for who is away. */
+  readonly offline?: Pick<OfflineMessages, 'take'> | undefined;
   readonly domain: string;
   readonly profile: Profile;
   readonly scramIterations: number;
@@ -40,14 +46,33 @@ export interface AdminDeps {
   readonly roles: readonly string[];
   /** Undefined: no instance runs, the command line works on the store alone. */
   readonly live?: LiveInstance | undefined;
+  /**
+   * Tells every instance of a change (delivery.md §8.2). Runs after the account is written and the streams on this instance
+   * have ended, before the operation is answered; resolves when the word is durable. Also runs when a change is asked for
+   * again and was there already: whoever asked first may have failed between writing and telling. Undefined: there are no
+   * other instances.
+   *
+   * What the followers of the control log then do: forget what they remember of the account, read it again, end its
+   * sessions unless it is enabled, and delete its hibernating sessions, resumption states and tokens.
+   */
+  readonly changed?: ((account: JID, why: AccountChange) => Promise<void>) | undefined;
 }
 
 const DEFAULT_PAGE = 100;
 const MAX_PAGE = 1000;
 /** A guarded write lost that often means that somebody else keeps changing the same platform. */
 const MAX_TRIES = 8;
+/** Topics read at once for a listing. */
+const TOPICS_AT_ONCE = 64;
 
-/** The operations over the stores; owner of no state. */
+/**
+ * The operations over the stores; owner of no state. Several instances may work on one store: each write of an account is
+ * guarded by the version that it was decided on.
+ *
+ * The order of a change: for an account that gets access and had none, its positions go to the heads; the account is
+ * written, durable; streams on this instance end; `changed` tells the others. Positions move before the new grant and not
+ * when access is cut, because what is published in between must not be delivered either (delivery.md §8.3).
+ */
 export class Admin implements AdminOperations {
   readonly #deps: AdminDeps;
 
@@ -58,10 +83,13 @@ export class Admin implements AdminOperations {
   async status(): Promise<StatusView> {
     const { live } = this.#deps;
     if (live === undefined) throw new AdminError('not-running', 'no instance runs on this data directory');
-    let platforms = 0;
-    for await (const _ of this.#accounts()) platforms++;
-    const topics = await this.#deps.topics.topics({ max: 0 }, () => true);
-    return { ...live.status(), platforms, topics: topics.count, sessions: [...live.sessions()].length };
+    const [platforms, topics] = await Promise.all([
+      this.#deps.accounts.count(),
+      this.#deps.topics.topics({ max: 0 }, () => true),
+    ]);
+    let sessions = 0;
+    for (const _ of live.sessions()) sessions++;
+    return { ...live.status(), platforms, topics: topics.count, sessions };
   }
 
   async platformAdd(platform: NewPlatform): Promise<PlatformView> {
@@ -84,9 +112,13 @@ export class Admin implements AdminOperations {
         certificateFingerprints: platform.certificates ?? [],
         createdAtMs: existing?.account.createdAtMs ?? Date.now(),
       };
-      if ((await accounts.put(account, existing?.version)) !== 'stale') return this.#view(account, this.#sessionCounts());
+      if (existing === undefined) await this.#endInheritance(jid);
+      if ((await this.#write(jid, () => accounts.put(account, existing?.version))) !== 'stale') {
+        await this.#tell(jid, existing === undefined ? 'added' : 'replaced');
+        return this.#view(account, this.#sessionCounts());
+      }
     }
-    throw new Error(`${jid} is being changed by somebody else; try again`);
+    throw contended(jid);
   }
 
   async platformList(request: ListRequest): Promise<readonly PlatformView[]> {
@@ -103,21 +135,31 @@ export class Admin implements AdminOperations {
     const account = await this.#setState(name, 'disabled');
     // After the write: a login that the write did not stop is bound by now, and ended here (delivery.md §2.6).
     const endedStreams = this.#deps.live?.endStreams(account.jid, 'account-disabled') ?? 0;
+    await this.#tell(account.jid, 'disabled');
     return { platform: this.#view(account, this.#sessionCounts()), endedStreams };
   }
 
   async platformEnable({ name }: { readonly name: string }): Promise<PlatformView> {
-    return this.#view(await this.#setState(name, 'enabled'), this.#sessionCounts());
+    const account = await this.#setState(name, 'enabled');
+    await this.#tell(account.jid, 'enabled');
+    return this.#view(account, this.#sessionCounts());
   }
 
   async platformRemove({ name }: { readonly name: string }): Promise<{ endedStreams: number }> {
+    const jid = this.#jid(name);
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      const { account, version } = await this.#existing(name);
-      if ((await this.#deps.accounts.remove(account.jid, version)) === 'removed') {
-        return { endedStreams: this.#deps.live?.endStreams(account.jid, 'account-removed') ?? 0 };
+      const existing = await this.#deps.accounts.get(jid);
+      if (existing !== undefined) {
+        const removed = await this.#write(jid, () => this.#deps.accounts.remove(jid, existing.version));
+        if (removed === 'stale') continue;
       }
+      const endedStreams = this.#deps.live?.endStreams(jid, 'account-removed') ?? 0;
+      await this.#tell(jid, 'removed');
+      await this.#deps.offline?.take(jid); // nobody is left to read them
+      if (existing === undefined) throw noSuchPlatform(jid);
+      return { endedStreams };
     }
-    throw new Error(`${name} is being changed by somebody else; try again`);
+    throw contended(jid);
   }
 
   async topicList(request: ListRequest): Promise<{ topics: readonly TopicSummary[]; count: number }> {
@@ -127,9 +169,10 @@ export class Admin implements AdminOperations {
       () => true,
     );
     const summaries: TopicSummary[] = [];
-    for (const node of page.entries) {
-      const record = await topics.record(node);
-      if (record !== undefined) summaries.push(await this.#summary(record)); // else deleted meanwhile
+    for (let from = 0; from < page.entries.length; from += TOPICS_AT_ONCE) {
+      const nodes = page.entries.slice(from, from + TOPICS_AT_ONCE);
+      const some = await Promise.all(nodes.map((node) => this.#summaryOf(node)));
+      summaries.push(...some.filter((summary) => summary !== undefined)); // the others were deleted meanwhile
     }
     return { topics: summaries, count: page.count };
   }
@@ -139,17 +182,20 @@ export class Admin implements AdminOperations {
     const record = await topics.record(node);
     if (record === undefined)
       throw new AdminError('no-such-topic', `there is no topic ${node}; \`xmpp-grid topic list\` shows those there are`);
-    const items = await topics.items(node, { max: 0 });
-    const affiliations = await topics.affiliations(node);
-    const subscriptions = await topics.subscriptions(node);
+    const [summary, items, affiliations, subscriptions] = await Promise.all([
+      this.#summary(record),
+      topics.items(node, { max: 0 }),
+      topics.affiliations(node),
+      topics.subscriptions(node),
+    ]);
     return {
-      ...(await this.#summary(record)),
+      ...summary,
       creator: record.creator,
       createdMs: record.createdMs,
       description: record.config.description,
       items: items === 'unknown-key' ? 0 : items.count,
       config: { ...record.config },
-      affiliations: [...affiliations].map(([jid, affiliation]) => ({ jid, affiliation })),
+      affiliations: [...affiliations].slice(0, MAX_PAGE).map(([jid, affiliation]) => ({ jid, affiliation })),
       subscribers: subscriptions.slice(0, MAX_PAGE).map(({ jid, state, sinceMs }) => ({ jid, state, sinceMs })),
     };
   }
@@ -183,8 +229,7 @@ export class Admin implements AdminOperations {
   async #existing(name: string): Promise<VersionedAccount> {
     const jid = this.#jid(name);
     const found = await this.#deps.accounts.get(jid);
-    if (found === undefined)
-      throw new AdminError('no-such-platform', `there is no platform ${jid}; \`xmpp-grid platform list\` shows those there are`);
+    if (found === undefined) throw noSuchPlatform(jid);
     return found;
   }
 
@@ -192,18 +237,45 @@ export class Admin implements AdminOperations {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const { account, version } = await this.#existing(name);
       if (account.state === state) return account;
+      if (state === 'enabled') await moveToHeads(this.#deps.topics, account.jid);
       const changed = { ...account, state };
-      if ((await this.#deps.accounts.put(changed, version)) !== 'stale') return changed;
+      const written = await this.#write(account.jid, () => this.#deps.accounts.put(changed, version));
+      if (written !== 'stale') return changed;
     }
-    throw new Error(`${name} is being changed by somebody else; try again`);
+    throw contended(this.#jid(name));
   }
 
-  async *#accounts(): AsyncGenerator<PlatformAccount> {
-    for (let after: string | undefined; ; ) {
-      const page = await this.#deps.accounts.list(after, MAX_PAGE);
-      for (const { account } of page) yield account;
-      if (page.length < MAX_PAGE) return;
-      after = page.at(-1)?.account.jid.bareString;
+  /** A former owner of the name may have left subscriptions and messages: what was sent until now is not the new one's. */
+  async #endInheritance(jid: JID): Promise<void> {
+    await moveToHeads(this.#deps.topics, jid);
+    await this.#deps.offline?.take(jid);
+  }
+
+  /** Runs a guarded write; tells a failure of the store so that the caller knows what may have happened. */
+  async #write<T>(jid: JID, write: () => Promise<T>): Promise<T> {
+    try {
+      return await write();
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error;
+      throw new AdminError(
+        'store-unavailable',
+        error.outcome === 'not-done'
+          ? `the store cannot be reached: ${jid} was not changed; try again later`
+          : `the store did not confirm the change of ${jid}: it may have been made or not; \`xmpp-grid platform show\` tells`,
+      );
+    }
+  }
+
+  async #tell(jid: JID, why: AccountChange): Promise<void> {
+    try {
+      await this.#deps.changed?.(jid, why);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error;
+      throw new AdminError(
+        'store-unavailable',
+        `${jid} is ${why}, but the store could not tell the other instances: they find out within a minute; ` +
+          'do the same again to tell them now',
+      );
     }
   }
 
@@ -228,6 +300,11 @@ export class Admin implements AdminOperations {
     };
   }
 
+  async #summaryOf(node: string): Promise<TopicSummary | undefined> {
+    const record = await this.#deps.topics.record(node);
+    return record && (await this.#summary(record));
+  }
+
   async #summary(record: TopicRecord): Promise<TopicSummary> {
     const { node, config, head } = record;
     return {
@@ -239,6 +316,14 @@ export class Admin implements AdminOperations {
       head: head.seq,
     };
   }
+}
+
+function noSuchPlatform(jid: JID): AdminError {
+  return new AdminError('no-such-platform', `there is no platform ${jid}; \`xmpp-grid platform list\` shows those there are`);
+}
+
+function contended(jid: JID): AdminError {
+  return new AdminError('contended', `${jid} is being changed by somebody else; try again`);
 }
 
 async function derive(password: string, profile: Profile, iterations: number): Promise<PlatformAccount['scram']> {
