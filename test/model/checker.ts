@@ -198,8 +198,10 @@ class Episode {
       client.send(`<enable xmlns='${SM}' resume='true'/>`);
       connected.smId = (await client.next(({ name: its }) => its === 'enabled', '<enabled/>')).attrs.id as string;
     }
-    const exists = (node: string) => this.#broker.look(node) !== undefined;
-    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name), exists);
+    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name), {
+      exists: (node) => this.#broker.look(node) !== undefined,
+      movedTo: (node) => this.#broker.movedTo(node),
+    });
     if (hasPresence) client.send('<presence/>');
     // The first request to the Broker at the latest makes the session a receiver (delivery.md §4.2).
     return await this.#request(by, { verb: 'subscriptions' });

@@ -64,13 +64,13 @@ export class ExpectedDelivery {
     for (const { node, jid } of outcome.ended) this.#end(node, jid, outcome);
   }
 
-  /** A new session; `requests` are those that wait for it as an owner, `exists` says which topics there are. */
+  /** A new session; `requests` are those that wait for it as an owner, `topics` says which there are and where others went. */
   login(
     name: string,
     resource: string,
     hasStreamManagement: boolean,
     requests: readonly Notice[],
-    exists: (node: string) => boolean,
+    topics: { exists(node: string): boolean; movedTo(node: string): string | undefined },
   ): ModelSession {
     const old = this.session(name, resource);
     if (old) this.#drop(old); // its resource is taken over: nothing to resume any more
@@ -86,7 +86,13 @@ export class ExpectedDelivery {
     const bare = this.#bare(name);
     // Of a deletion they need not hear who have to do with a new topic of that name.
     for (const late of this.#late.get(bare) ?? []) {
-      session.expected.push({ ...late, isOptional: late.isOptional || exists(late.node) });
+      const redirect = topics.movedTo(late.node);
+      const isMoved = late.says[0] === 'delete' && redirect !== undefined;
+      session.expected.push({
+        ...late,
+        says: isMoved ? [`delete ${redirect}`, 'delete'] : late.says,
+        isOptional: late.isOptional || topics.exists(late.node),
+      });
     }
     this.#late.delete(bare);
     for (const request of requests) session.expected.push({ ...request, to: undefined, isOptional: false }); // §8.6
@@ -212,9 +218,8 @@ export class ExpectedDelivery {
     const late = { node, type: 'normal', entry: undefined, isOptional: true };
     if (isAway || (list ?? []).length > 0) this.#later(bare, { ...late, to: jid, says: [`subscription ${jid} none`] });
     // delivery.md §1.5: told at a login until it is known to have been told; where it went only while the tombstone lasts
-    const uri = deletion?.says[0];
     const isDue = isAway && jid === bare && deletion?.entry !== undefined && deletion.type !== 'headline';
-    this.#later(bare, { ...late, to: undefined, says: uri === undefined ? ['delete'] : [uri, 'delete'], isOptional: !isDue });
+    this.#later(bare, { ...late, to: undefined, says: ['delete'], isOptional: !isDue });
   }
 
   #drop(session: ModelSession): void {

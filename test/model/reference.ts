@@ -199,6 +199,11 @@ export class ReferenceBroker {
     return { affiliations, subscriptions, fields, itemIds: topic.items.map(({ id }) => id) };
   }
 
+  /** What a deletion is told with: where the topic went, as long as nobody made it anew (§8.4.2). */
+  movedTo(node: string): string | undefined {
+    return this.#moved.get(node);
+  }
+
   /** The requests that wait for the owner, as notices: what a new session of the owner is sent (§8.6). */
   waitingFor(name: string): readonly Notice[] {
     const found: Notice[] = [];
@@ -437,11 +442,13 @@ export class ReferenceBroker {
     if (new Set(bares).size < bares.length) throw new Refusal('error modify bad-request'); // §8.9.2.4
     const topic = this.#own(who, node, 'manage');
     const failed: string[] = [];
+    // Before the request: who is the only owner cannot make another and resign in one (§8.9.2.4 lets a service be stricter).
+    const owners = [...topic.affiliations.values()].filter((each) => each === 'owner').length;
     for (const { jid, value } of entries) {
       const bare = bareOf(jid);
       const now = topic.affiliations.get(bare) ?? 'none';
       if (value === undefined || value === now) continue; // §8.9.2.1
-      if (!this.#mayBecome(topic, now, value, bare === this.#bare(who.name))) {
+      if (!this.#mayBecome(owners, now, value, bare === this.#bare(who.name))) {
         failed.push(`${jid} ${now}`);
         continue;
       }
@@ -456,12 +463,9 @@ export class ReferenceBroker {
   }
 
   /** §4.1 Table 2: owners only resign, publishers become members by way of none; §8.9.2.4: the last owner stays. */
-  #mayBecome(topic: Topic, from: Affiliation, to: string, isSelf: boolean): boolean {
+  #mayBecome(owners: number, from: Affiliation, to: string, isSelf: boolean): boolean {
     if (!['owner', 'publisher', 'publish-only', 'member', 'none', 'outcast'].includes(to)) return false;
-    if (from === 'owner') {
-      const owners = [...topic.affiliations.values()].filter((each) => each === 'owner').length;
-      return to === 'none' && isSelf && owners > 1;
-    }
+    if (from === 'owner') return to === 'none' && isSelf && owners > 1;
     return !((from === 'publisher' || from === 'publish-only') && to === 'member');
   }
 
