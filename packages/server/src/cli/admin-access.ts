@@ -6,6 +6,8 @@ import { shortPath } from '../config-load.ts';
 import { connectControl } from '../control/client.ts';
 import { createLogger } from '../observe/log.ts';
 import { openStores } from '../open-stores.ts';
+import { StoreError } from '../store-error.ts';
+import type { Stores } from '../stores.ts';
 
 /** Runs `use` on the running instance of the data directory, or on the store itself when none runs. */
 export async function withAdmin<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
@@ -32,12 +34,20 @@ async function withInstance<T>(config: Config, use: (admin: AdminOperations) => 
 /** Redis may be away; a command says so instead of waiting. */
 const STORE_WAIT_MS = 10_000;
 
+/** @throws StoreError when Redis does not answer in time, and what `openStores` throws */
+async function openPatiently(config: Config): Promise<Stores> {
+  const signal = AbortSignal.timeout(STORE_WAIT_MS);
+  try {
+    return await openStores(config, createLogger({ level: 'warn', format: 'text' }, process.stderr), signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const nodes = config.redis.nodes.join(', ');
+    throw new StoreError(`Redis at ${nodes} does not answer: nothing was done; try again when it does`, { cause: error });
+  }
+}
+
 async function withStore<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
-  const stores = await openStores(
-    config,
-    createLogger({ level: 'warn', format: 'text' }, process.stderr),
-    AbortSignal.timeout(STORE_WAIT_MS),
-  );
+  const stores = await openPatiently(config);
   try {
     return await use(
       new Admin({

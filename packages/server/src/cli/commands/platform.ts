@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { generatePassword, normalizeFingerprint } from '@xmpp-grid/auth';
 import type { PlatformView } from '../../admin/operations.ts';
+import type { Config } from '../../config.ts';
 import { withAdmin } from '../admin-access.ts';
 import { type Command, type Options, UsageError, type Values } from '../command.ts';
 import { note, print, printJson, spellTime, table } from '../output.ts';
@@ -144,9 +145,10 @@ const disable: Command = {
   summary: 'Refuse logins of a platform from now on and end its live streams.',
   options: { ...STORE_OPTIONS, ...JSON_OPTION },
   async run(values, [name]) {
-    const done = await withAdmin(configOf(values), (admin) => admin.platformDisable({ name: name! }));
+    const config = configOf(values);
+    const done = await withAdmin(config, (admin) => admin.platformDisable({ name: name! }));
     if (values.has('json')) printJson(done);
-    else note(`${done.platform.jid} is disabled; ${spellStreams(done.endedStreams)} ended`);
+    else note(`${done.platform.jid} is disabled; ${spellEnded(done.endedStreams, config)}`);
     return 0;
   },
 };
@@ -170,15 +172,17 @@ const remove: Command = {
   summary: 'Forget a platform and end its live streams. Topics and items that it published stay.',
   options: { ...STORE_OPTIONS, ...JSON_OPTION },
   async run(values: Values, [name]) {
-    const done = await withAdmin(configOf(values), (admin) => admin.platformRemove({ name: name! }));
+    const config = configOf(values);
+    const done = await withAdmin(config, (admin) => admin.platformRemove({ name: name! }));
     if (values.has('json')) printJson(done);
-    else note(`${name} is removed; ${spellStreams(done.endedStreams)} ended`);
+    else note(`${name} is removed; ${spellEnded(done.endedStreams, config)}`);
     return 0;
   },
 };
 
-function spellStreams(count: number): string {
-  return count === 1 ? '1 stream' : `${count} streams`;
+function spellEnded(count: number, config: Config): string {
+  const ended = count === 1 ? '1 stream ended' : `${count} streams ended`;
+  return config.store.kind === 'redis' ? `${ended} here, those of other instances end now` : ended;
 }
 
 export const PLATFORM_COMMANDS: readonly Command[] = [add, list, show, disable, enable, remove];
