@@ -79,6 +79,13 @@ export const startInstance: StartInstance = async (config, deps) => {
     resumeTimeoutMs: config.streamManagement.resumeTimeoutMs,
     idleMs: config.ping.intervalMs,
     answerMs: config.ping.timeoutMs,
+    cluster: {
+      registry: stores.sessionRegistry(instances),
+      inboxes: stores.inboxes,
+      resumeStates: stores.resumeStates,
+      instanceId: () => instances.id,
+      mayServe: () => !instances.isFenced,
+    },
   });
   const offline = stores.offlineMessages(config.domain, async (account) => (await accounts.get(account)) !== undefined);
   const router = new Router({

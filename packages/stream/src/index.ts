@@ -1,3 +1,4 @@
+export * from './cluster/cluster-parts.ts';
 export * from './cluster/control.ts';
 export * from './cluster/embedded/control.ts';
 export * from './cluster/embedded/inbox.ts';

@@ -85,8 +85,7 @@ export function parseAuthorization(x: Element): Authorization | 'cancelled' {
 export async function askOwners(request: PendingRequest, deps: VerbDeps): Promise<void> {
   for (const [account, affiliation] of await deps.store.affiliations(request.node)) {
     if (affiliation !== 'owner') continue;
-    const owner = JID.parse(account);
-    const isAway = deps.outbound.sessionsOf(owner).length === 0 && (await deps.policy.roleOf(account)) !== undefined;
+    const isAway = !(await deps.outbound.isConnected(JID.parse(account))) && (await deps.policy.roleOf(account)) !== undefined;
     if (!isAway) await deps.outbound.send(authorizationMessage(deps.domain, account, request));
   }
 }

@@ -37,10 +37,11 @@ export interface SessionRegistry {
   /** Gives a resource up, if the claim on it is still this session's. Returns whether it was. */
   drop(account: JID, resource: string, sessionId: string): Promise<boolean>;
   /**
-   * Writes a claim again: under the new id of its instance after fencing, or after a failover that may have lost it.
-   * Returns false when another session holds the resource by now: this one must end with `conflict`.
+   * Writes a claim again: under the new id of its instance after fencing, or after a failover that may have lost it; or in
+   * place of the claim of session `formerId`, which goes on as this one (XEP-0198 §5). Returns false when another session
+   * holds the resource by now: this one must end with `conflict`. Not bounded by `maxResources`: the resource was bound.
    */
-  reclaim(account: JID, resource: string, claim: SessionClaim): Promise<boolean>;
+  reclaim(account: JID, resource: string, claim: SessionClaim, formerId?: string): Promise<boolean>;
   /** The sessions of an account whose instances live. No more than were bound: bounded by `maxResources`. */
   sessionsOf(account: JID): Promise<readonly BoundResource[]>;
 }

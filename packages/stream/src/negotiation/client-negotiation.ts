@@ -6,6 +6,7 @@ import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import { iqResult } from '../routing/iq-router.ts';
 import { errorReply } from '../session/answer.ts';
+import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { failed } from '../session/stream-management.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
@@ -273,17 +274,14 @@ export class ClientNegotiation implements StreamHandler {
       const resource = asked === '' ? undefined : prepareResource(who.account, asked);
       if (!(await this.#deps.mayStay(who))) throw new StanzaError('not-allowed'); // §7.6.2.2
       if (this.#state !== 'authenticated' || this.#stream.isClosing) return;
-      const session = this.#deps.sessions.bind(this.#stream, who, resource, this.#lang);
-      this.#boundNow();
-      const bind = new Element('bind', { xmlns: NS.bind }).c('jid').t(session.jid.toString()).up();
-      const reply = iqResult(iq, bind);
-      delete reply.attrs.from;
-      delete reply.attrs.to;
-      session.sendStanza(reply);
-      // Write ours, then read theirs: the account may have been cut while we bound (delivery.md §2.6).
-      if (!(await this.#deps.mayStay(who))) {
-        session.end('account-disabled', new StreamError('not-authorized', { text: 'the account was disabled' }), true);
-      }
+      const session = await this.#deps.sessions.bind(this.#stream, who, resource, this.#lang, (made) => {
+        this.#boundNow();
+        const reply = iqResult(iq, new Element('bind', { xmlns: NS.bind }).c('jid').t(made.jid.toString()).up());
+        delete reply.attrs.from;
+        delete reply.attrs.to;
+        made.sendStanza(reply);
+      });
+      if (session !== undefined) await this.#judge(session, who);
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
       const reply = errorReply(iq, error);
@@ -291,6 +289,18 @@ export class ClientNegotiation implements StreamHandler {
       if (++this.#bindFailures >= BIND_RETRIES) {
         throw new StreamError('policy-violation', { text: 'too many attempts to bind a resource' }); // §7.7.3
       }
+    }
+  }
+
+  /** Write ours, then read theirs: the account may have been cut while we bound (delivery.md §2.6). */
+  async #judge(session: Session, who: AuthenticatedAccount): Promise<void> {
+    try {
+      if (await this.#deps.mayStay(who)) return;
+      session.end('account-disabled', new StreamError('not-authorized', { text: 'the account was disabled' }), true);
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error;
+      // Nobody is admitted whose rights cannot be read.
+      session.end('internal-error', new StreamError('internal-server-error', { text: error.text, cause: error }), true);
     }
   }
 
@@ -309,13 +319,17 @@ export class ClientNegotiation implements StreamHandler {
       this.#stream.send(failed('bad-request'));
       return;
     }
-    const isResumed =
-      (await this.#deps.mayStay(who)) && (await this.#deps.sessions.resume(this.#stream, who, attrs.previd, attrs.h));
-    if (!isResumed) {
-      this.#stream.send(failed('item-not-found')); // XEP-0198 §5; the client may bind instead
-      return;
+    try {
+      const session = (await this.#deps.mayStay(who))
+        ? await this.#deps.sessions.resume(this.#stream, who, attrs.previd, attrs.h, () => this.#boundNow())
+        : undefined;
+      if (session === undefined)
+        this.#stream.send(failed('item-not-found')); // XEP-0198 §5; the client may bind instead
+      else await this.#judge(session, who);
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error;
+      this.#stream.send(failed(error.condition)); // §6
     }
-    this.#boundNow();
   }
 
   #boundNow(): void {

@@ -83,6 +83,7 @@ export class ControllerDoor {
       log,
       bandwidth: this.#options.bandwidth,
       rateMetrics: this.#options.rateMetrics,
+      gate: this.#options.sessions.gate,
     });
     this.#negotiating.add(stream);
     new ClientNegotiation(

@@ -1,4 +1,5 @@
-import type { Element } from 'ltx';
+import { Element } from 'ltx';
+import type { InboxMessage } from '../cluster/inbox.ts';
 import type { OfflineMessages } from '../cluster/offline-messages.ts';
 import { StanzaError } from '../errors/stanza-error.ts';
 import { StreamError } from '../errors/stream-error.ts';
@@ -8,7 +9,7 @@ import type { SessionPort } from '../session/ports.ts';
 import type { Session, StanzaSink } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { OversizeEvent } from '../transport/xml-stream.ts';
-import { serializeStanza } from '../xml/serialize.ts';
+import { Exchange } from './exchange.ts';
 import { IqRouter } from './iq-router.ts';
 import type { IqRoute, Outbound, Sender, StanzaService } from './service.ts';
 
@@ -43,9 +44,11 @@ export class Router implements StanzaSink, Outbound {
   readonly #options: RouterOptions;
   readonly #services = new Map<string, ServiceEntry>();
   readonly #account: IqRouter;
+  readonly #exchange: Exchange;
 
   constructor(options: RouterOptions) {
     this.#options = options;
+    this.#exchange = new Exchange(options);
     this.#account = new IqRouter(options.accountRoutes, this.#onBug);
   }
 
@@ -82,7 +85,7 @@ export class Router implements StanzaSink, Outbound {
         case 'message':
           return this.#settle(this.#message(stanza, to ?? own.bare, sender), stanza, session);
         default:
-          return this.#presence(stanza, to, sender, session);
+          return this.#settle(this.#presence(stanza, to, sender, session), stanza, session);
       }
     } catch (error) {
       this.#answerError(stanza, error, session);
@@ -123,8 +126,8 @@ export class Router implements StanzaSink, Outbound {
     const { type, id } = iq.attrs as Record<string, string | undefined>;
     if (type === 'result' || type === 'error') {
       if (to?.resource === undefined || to.local === undefined) return; // ours: nothing of ours waits for it here
-      this.#directIq(iq, to, sender);
-      return;
+      // Whoever asked is gone: nobody is told (RFC 6120 §8.3.1).
+      return this.#settle(this.#directIq(iq, to, sender), iq, session);
     }
     if (type !== 'get' && type !== 'set')
       throw new StanzaError('bad-request', { text: 'an IQ has type get, set, result or error' });
@@ -148,13 +151,19 @@ export class Router implements StanzaSink, Outbound {
     }
     // §10.5.3.2: handled on behalf of the account; of someone else's nothing is told (§13.11, XEP-0030 §8).
     if (to.resource === undefined) throw this.#unreachable(to);
-    this.#directIq(iq, to, sender);
+    return this.#settle(this.#directIq(iq, to, sender), iq, session);
   }
 
-  #directIq(iq: Element, to: JID, sender: Sender): void {
-    const target = to.domain === this.#options.domain && this.#allowed(sender, to) ? this.#options.sessions.find(to) : undefined;
-    if (target === undefined) throw this.#unreachable(to);
-    this.#deliver(iq, target);
+  #directIq(iq: Element, to: JID, sender: Sender): void | Promise<void> {
+    if (to.domain !== this.#options.domain || !this.#allowed(sender, to)) throw this.#unreachable(to);
+    const target = this.#options.sessions.find(to);
+    if (target !== undefined) {
+      target.sendStanza(iq);
+      return;
+    }
+    return this.#exchange.toFull(iq, to).then((isSent) => {
+      if (!isSent) throw this.#unreachable(to);
+    });
   }
 
   #allowed(sender: Sender, to: JID): boolean {
@@ -179,48 +188,44 @@ export class Router implements StanzaSink, Outbound {
     return this.#toAccount(message, to);
   }
 
-  /** Delivers a message to a local account's resources, or keeps it for later (RFC 6121 §8.5.2, §8.5.3). */
+  /** Delivers a message to an account's resources, or keeps it for later (RFC 6121 §8.5.2, §8.5.3). */
   async #toAccount(message: Element, to: JID): Promise<void> {
     const type = message.attrs.type as string | undefined;
-    const { sessions, offline } = this.#options;
     if (to.resource !== undefined) {
-      const session = sessions.find(to);
+      const session = this.#options.sessions.find(to);
       if (session !== undefined) {
-        this.#deliver(message, session);
+        session.sendStanza(message);
         return;
       }
+      if (await this.#exchange.toFull(message, to)) return;
       // §8.5.3.2.1: as for the bare JID, but never stored for a headline or an error.
-      if (type === 'groupchat') throw new StanzaError('service-unavailable');
     }
     if (type === 'error') return; // §8.5.2.1.1
     if (type === 'groupchat') throw new StanzaError('service-unavailable');
-    const receivers = sessions.ofAccount(to).filter((session) => session.receivesBare);
-    if (receivers.length > 0) {
-      const bytes = serializeStanza(message);
-      for (const session of receivers) session.sendStanza(bytes);
-      return;
-    }
-    if (type === 'headline') return; // §8.5.2.2.1: silently ignored
-    await offline.store(to.bare, message);
+    await this.#exchange.toBare(message, to);
   }
 
   /** Hands out what was kept while the account was away, now that a resource of it is there (XEP-0160 §2). */
   deliverOffline(session: SessionPort): void {
-    this.#options.offline.take(session.jid).then(
-      (kept) => {
-        for (const bytes of kept) session.sendStanza(bytes);
-      },
-      (error: unknown) => this.#options.log.error({ err: error, jid: session.jid.toString() }, 'kept messages cannot be read'),
-    );
+    this.#exchange.deliverKept(session);
   }
 
-  #deliver(stanza: Element, session: Session): void {
-    session.sendStanza(stanza);
+  /**
+   * Takes what other instances send to this one's inbox, and what a dead one left in its own. Never waits for another inbox's
+   * answer (delivery.md §7.3).
+   */
+  async fromInbox(message: InboxMessage): Promise<void> {
+    if (await this.#exchange.fromInbox(message)) return;
+    if (this.#options.sessions.fromInbox(message)) return;
+    this.#options.log.warn(
+      { kind: message.kind },
+      'an instance of another version sent what this one does not know; it is dropped',
+    );
   }
 
   // --- presence, RFC 6121 §4 ----------------------------------------------------------------------------
 
-  #presence(presence: Element, to: JID | undefined, sender: Sender, session: Session): void {
+  #presence(presence: Element, to: JID | undefined, sender: Sender, session: Session): void | Promise<void> {
     const type = presence.attrs.type as string | undefined;
     if (type !== undefined && !PRESENCE_TYPES.has(type))
       throw new StanzaError('bad-request', { text: `presence has no type ${type}` });
@@ -228,8 +233,10 @@ export class Router implements StanzaSink, Outbound {
       // Only availability may be broadcast; the rest needs somebody to tell (RFC 6121 §4.7.1).
       if (type !== undefined && type !== 'unavailable')
         throw new StanzaError('bad-request', { text: `presence of type ${type} needs a 'to'` });
+      const before = session.presence.kind;
       session.ownPresence(presence);
-      return;
+      const isNew = session.presence.kind === 'available' && before !== 'available';
+      return this.#exchange.ownPresence(presence, session.jid, isNew);
     }
     if (
       to.local === undefined ||
@@ -255,8 +262,19 @@ export class Router implements StanzaSink, Outbound {
     if (type === 'unavailable') session.directedPresence.delete(to.toString());
     else if (session.directedPresence.size < MAX_DIRECTED) session.directedPresence.add(to.toString());
     else throw new StanzaError('resource-constraint', { text: `directed presence goes to at most ${MAX_DIRECTED} addresses` });
-    const targets = to.resource === undefined ? this.#options.sessions.ofAccount(to) : [this.#options.sessions.find(to)];
-    for (const target of targets) if (target?.presence.kind === 'available') this.#deliver(presence, target);
+    return to.resource === undefined
+      ? this.#exchange.presenceToBare(presence, to)
+      : this.#exchange.toFull(presence, to).then(() => undefined);
+  }
+
+  ended(session: Session): void {
+    if (session.presence.kind !== 'available') return;
+    const gone = new Element('presence', { type: 'unavailable', from: session.jid.toString() });
+    this.#exchange
+      .ownPresence(gone, session.jid, false)
+      .catch((error: unknown) =>
+        this.#options.log.info({ err: error, jid: session.jid.toString() }, 'other instances do not hear that a session ended'),
+      );
   }
 
   // --- from services --------------------------------------------------------------------------------------
@@ -269,18 +287,15 @@ export class Router implements StanzaSink, Outbound {
     }
     try {
       if (stanza.name === 'message') await this.#toAccount(stanza, to);
-      else {
-        const session = this.#options.sessions.find(to);
-        if (session !== undefined) this.#deliver(stanza, session);
-      }
+      else await this.#exchange.toFull(stanza, to);
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
       this.#options.log.info({ to: to.toString(), condition: error.condition }, 'a message of ours could not be delivered');
     }
   }
 
-  sessionsOf(account: JID): readonly SessionPort[] {
-    return this.#options.sessions.ofAccount(account);
+  isConnected(account: JID): Promise<boolean> {
+    return this.#options.sessions.isConnected(account);
   }
 }
 

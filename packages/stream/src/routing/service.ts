@@ -48,6 +48,6 @@ export interface StanzaService {
 export interface Outbound {
   /** Routes like any other stanza: to a session, an account's sessions, its offline store. `from` must be set. */
   send(stanza: Element): Promise<void>;
-  /** Sessions of a bare JID on this instance that are alive. */
-  sessionsOf(account: JID): readonly SessionPort[];
+  /** Whether the account has a session, on whichever instance. */
+  isConnected(account: JID): Promise<boolean>;
 }

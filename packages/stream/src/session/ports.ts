@@ -20,8 +20,26 @@ export interface EntryRef {
 export interface Redeliverable {
   /** The client has taken everything up to these entries; one per topic, the newest. */
   acknowledged(session: SessionPort, refs: readonly EntryRef[]): void;
-  /** Reads one entry again for a resumed session. Undefined: it was withdrawn or trimmed, skip it. */
+  /**
+   * Reads one entry again for a resumed session. Undefined: it was withdrawn, or the session may not have it any more; skip
+   * it. For one that was trimmed: the message that tells of the gap.
+   */
   encodeAgain(session: SessionPort, ref: EntryRef): Promise<{ readonly prefix: Buffer; readonly body: Buffer } | undefined>;
+}
+
+/** Keeps where each session stands in the logs, and gives that on when a session moves to another instance. */
+export interface EntryKeeper extends Redeliverable {
+  /**
+   * What the next instance needs to go on with this session's entries: text of at most 1 MiB. Nothing is sent to the session
+   * and nothing acknowledged any more; `ended` follows.
+   */
+  leave(session: SessionPort): string;
+  /**
+   * Takes on a session that comes from another instance, with what was given there: in place of `bound` and `started`.
+   * The session is not writable until `resumed`; before that `encodeAgain` is asked for what is not acknowledged.
+   * When it rejects the session cannot be resumed, and `ended` follows.
+   */
+  arrive(session: SessionPort, kept: string): Promise<void>;
 }
 
 /** A session that can be handed stanzas. Everything here is synchronous; nothing throws once the session has ended. */
@@ -65,7 +83,10 @@ export interface SessionObserver {
   availabilityChanged(session: SessionPort, now: Availability): void;
   /** The session can take entries again after `isWritable` was false. */
   writable(session: SessionPort): void;
-  /** A hibernating session was resumed on a new stream: unacknowledged entries have been sent again. */
+  /**
+   * A session was resumed on a new stream: unacknowledged entries have been sent again. Its rights are those of the new login
+   * (delivery.md §6.2).
+   */
   resumed(session: SessionPort): void;
   /** The session is over and cannot resume. */
   ended(session: SessionPort, why: string): void;

@@ -30,6 +30,8 @@ export interface StanzaSink {
   stanza(stanza: Element, session: Session): void | Promise<void>;
   /** A stanza over the soft limit was skipped. */
   oversize(event: OversizeEvent, session: Session): void;
+  /** A session is over. */
+  ended(session: Session): void;
 }
 
 /** What a session tells the table that holds it. */

@@ -1,20 +1,23 @@
 import { Element } from 'ltx';
-import { StanzaError } from '../errors/stanza-error.ts';
+import type { ClusterParts } from '../cluster/cluster-parts.ts';
+import type { InboxMessage } from '../cluster/inbox.ts';
 import { StreamError } from '../errors/stream-error.ts';
-import type { JID } from '../jid.ts';
+import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import { randomText } from '../random.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
+import { Gate } from '../transport/gate.ts';
 import type { XmlStream } from '../transport/xml-stream.ts';
 import type { AuthenticatedAccount } from './account.ts';
-import type { SessionObserver } from './ports.ts';
+import { Claims, type DisplaceBody } from './claims.ts';
+import type { EntryKeeper, SessionObserver } from './ports.ts';
 import type { PresenceState } from './presence.ts';
 import { Session, type SessionOwner, type StanzaSink } from './session.ts';
 import { parseCount, tooHigh } from './stream-management.ts';
 
 /**
- * The bound sessions of this instance: by account, resource and SM-ID. The only writer of this table;
- * it dies with the process, and clients bind again.
+ * The bound sessions of this instance: by account, resource and SM-ID. The only writer of this table. It dies with the
+ * process; others know its sessions by their claims in the registry, which die with it.
  */
 
 export interface SessionsOptions {
@@ -26,22 +29,31 @@ export interface SessionsOptions {
   readonly idleMs: number;
   /** Time for any answer after that, ms. */
   readonly answerMs: number;
+  readonly cluster: ClusterParts;
 }
 
 /** The session starts to receive at the latest this long after bind (delivery.md §4.2). */
 const START_AFTER_BIND_MS = 1_000;
 /** The old owner of a session gets this long to finish what it is handling. */
 const SETTLE_MS = 2_000;
+/** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
+const QUIESCE_MS = 2_000;
+const RECLAIMED_AT_ONCE = 64;
 
 export class Sessions implements SessionOwner {
   readonly domain: string;
   readonly log: Logger;
   readonly resumeTimeoutMs: number;
+  readonly cluster: ClusterParts;
+  readonly gate: Gate;
   sink!: StanzaSink;
+  keeper!: EntryKeeper;
   isDraining = false;
   readonly #idleMs: number;
   readonly #answerMs: number;
-  readonly #accounts = new Map<string, Map<string, Session>>();
+  readonly #claims: Claims;
+  /** Lists, not maps: nearly every account has one session. */
+  readonly #accounts = new Map<string, Session[]>();
   readonly #byResumeId = new Map<string, Session>();
   readonly #observers: SessionObserver[] = [];
   readonly #wantAck = new Set<Session>();
@@ -53,6 +65,9 @@ export class Sessions implements SessionOwner {
     this.domain = options.domain;
     this.log = options.log;
     this.resumeTimeoutMs = options.resumeTimeoutMs;
+    this.cluster = options.cluster;
+    this.gate = new Gate(() => options.cluster.mayServe());
+    this.#claims = new Claims(options.cluster, options.log);
     this.#idleMs = options.idleMs;
     this.#answerMs = options.answerMs;
     this.#ticker = setInterval(() => this.#tick(), 250);
@@ -66,7 +81,7 @@ export class Sessions implements SessionOwner {
   }
 
   *all(): IterableIterator<Session> {
-    for (const resources of this.#accounts.values()) yield* resources.values();
+    for (const sessions of this.#accounts.values()) yield* sessions;
   }
 
   observe(observer: SessionObserver): void {
@@ -74,61 +89,130 @@ export class Sessions implements SessionOwner {
   }
 
   find(jid: JID): Session | undefined {
-    return jid.resource === undefined ? undefined : this.#accounts.get(jid.bare.toString())?.get(jid.resource);
+    return this.#accounts.get(jid.bareString)?.find((session) => session.jid.resource === jid.resource);
   }
 
   ofAccount(account: JID): readonly Session[] {
-    const resources = this.#accounts.get(account.bare.toString());
-    return resources === undefined ? [] : [...resources.values()];
+    const sessions = this.#accounts.get(account.bareString);
+    return sessions === undefined ? [] : [...sessions];
   }
 
   /**
-   * Claims a resource for a stream. A session that holds it already ends with `conflict` (RFC 6120 §7.7.2.2,
-   * the third way: a platform that comes back after a power cut must not be locked out by its own ghost).
+   * Claims a resource for a stream. A session that holds it already, on whichever instance, ends with `conflict` (RFC 6120
+   * §7.7.2.2, the third way: a platform that comes back after a power cut must not be locked out by its own ghost).
+   * `answer` sends the result before anything else is sent to the session; it is not called when the stream ended meanwhile.
    *
-   * @throws StanzaError `resource-constraint` when the account has its most resources (§7.6.2.1)
+   * @throws StanzaError `resource-constraint` when the account has its most resources (§7.6.2.1) or the store cannot be asked
+   * @throws StreamError `conflict` when another stream bound the resource meanwhile
    */
-  bind(stream: XmlStream, who: AuthenticatedAccount, resource: string | undefined, lang: string | undefined): Session {
-    const account = who.account.bare;
-    const key = account.toString();
-    const jid = account.withResource(resource ?? randomText(12));
-    let resources = this.#accounts.get(key);
-    const displaced = resources?.get(jid.resource as string);
-    if (displaced === undefined && resources !== undefined && resources.size >= who.limits.maxResources) {
-      throw new StanzaError('resource-constraint', {
-        text: `this account may have ${who.limits.maxResources} connected resources`,
-      });
-    }
-    displaced?.end('displaced-by-new-session', new StreamError('conflict', { text: 'the resource was bound by a new stream' }));
-    resources = this.#accounts.get(key) ?? new Map<string, Session>();
-    this.#accounts.set(key, resources);
-    const session = new Session(randomText(9), jid, who, stream, this);
+  async bind(
+    stream: XmlStream,
+    who: AuthenticatedAccount,
+    resource: string | undefined,
+    lang: string | undefined,
+    answer: (session: Session) => void,
+  ): Promise<Session | undefined> {
+    const jid = who.account.withResource(resource ?? randomText(12));
+    const id = randomText(9);
+    const session = await this.#claims.bind(jid, id, who.limits.maxResources, () => {
+      this.find(jid)?.end('displaced-by-new-session', displaced());
+      return stream.isClosing ? undefined : this.#bound(new Session(id, jid, who, stream, this), stream, lang, answer);
+    });
+    if (session === undefined) this.#claims.drop(jid, id);
+    return session;
+  }
+
+  #bound(session: Session, stream: XmlStream, lang: string | undefined, answer: (session: Session) => void): Session {
     session.defaultLang = lang;
-    resources.set(jid.resource as string, session);
-    this.#count++;
+    this.#add(session);
     stream.setHandler(session);
+    answer(session);
     for (const observer of this.#observers) observer.bound(session);
     setTimeout(() => session.start(), START_AFTER_BIND_MS).unref();
     return session;
   }
 
+  #add(session: Session): void {
+    const key = session.jid.bareString;
+    const sessions = this.#accounts.get(key);
+    if (sessions === undefined) this.#accounts.set(key, [session]);
+    else sessions.push(session);
+    this.#count++;
+  }
+
+  /** Takes a message of the inbox that is about a session; false: it is of another kind. */
+  fromInbox({ kind, body }: InboxMessage): boolean {
+    switch (kind) {
+      case 'displace':
+        this.#displace(JSON.parse(body) as DisplaceBody);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** Resolves when a session of that JID that comes from another instance is here, or did not come. */
+  async arriving(_jid: JID): Promise<void> {}
+
+  /** A session's resource was bound elsewhere. */
+  #displace({ jid, sessionId }: DisplaceBody): void {
+    if (this.#claims.displacedUnderWay(sessionId)) return;
+    const session = this.find(JID.parse(jid));
+    if (session?.id === sessionId) session.end('displaced-by-new-session', displaced(), true);
+  }
+
+  /** Whether the account has a session on any instance. */
+  async isConnected(account: JID): Promise<boolean> {
+    return this.#accounts.has(account.bareString) || (await this.cluster.registry.sessionsOf(account)).length > 0;
+  }
+
   /**
-   * Moves a session onto a new stream (XEP-0198 §5).
+   * Moves a session onto a new stream (XEP-0198 §5); `moved` is called as soon as the stream is the session's.
    *
-   * @returns false when there is no such session of this account: the caller answers `<failed/>`
+   * @returns undefined when there is no such session of this account: the caller answers `<failed/>`
    */
-  async resume(stream: XmlStream, who: AuthenticatedAccount, previd: string, hText: string | undefined): Promise<boolean> {
+  async resume(
+    stream: XmlStream,
+    who: AuthenticatedAccount,
+    previd: string,
+    hText: string | undefined,
+    moved: () => void,
+  ): Promise<Session | undefined> {
     const h = parseCount(hText);
     const session = this.#byResumeId.get(previd);
     // The id alone proves nothing: it must be the same account (RFC 8600 §8.2.2, "another Platform's session-id").
-    if (h === undefined || session === undefined || !session.isAlive || !session.jid.bare.equals(who.account.bare)) return false;
+    if (h === undefined || session === undefined || !session.isAlive || !session.jid.bare.equals(who.account.bare))
+      return undefined;
     session.leaveStream();
     await Promise.race([session.settled(), new Promise((resolve) => setTimeout(resolve, SETTLE_MS).unref())]);
-    if (!session.isAlive || stream.isOver) return false;
+    if (!session.isAlive || stream.isOver) return undefined;
     if (!session.canResumeAt(h)) throw tooHigh(h, session.sentCount);
-    if (!(await session.resume(stream, who, h))) return false;
+    if (!(await session.resume(stream, who, h))) return undefined;
+    moved();
     for (const observer of this.#observers) observer.resumed(session);
-    return true;
+    return session;
+  }
+
+  /**
+   * The rights of an account changed (delivery.md §8.2): `role` is the one that it has now, undefined when it may no longer
+   * log in. Sessions that were let in by another one end for good, and nothing can be resumed any more; a new login begins
+   * with the new rights. Returns how many sessions ended here.
+   *
+   * @throws StoreUnavailable when states to resume from could not be dropped; the sessions have ended all the same
+   */
+  async rejudge(account: JID, role: string | undefined): Promise<number> {
+    const others = this.ofAccount(account).filter((session) => session.role !== role);
+    for (const session of others) {
+      if (role === undefined) {
+        session.end('account-disabled', new StreamError('not-authorized', { text: 'the account was disabled' }), true);
+      } else {
+        // RFC 6120 §4.9.3.16: what was negotiated holds no longer.
+        session.end('role-changed', new StreamError('reset', { text: 'the account has another role now' }), true);
+      }
+    }
+    // A state has no rights of its own, but one that was given up for a session of this kind must not outlive it.
+    if (role === undefined || others.length > 0) await this.cluster.resumeStates.dropAll(account);
+    return others.length;
   }
 
   /** Ends every stream and resumable session of an account; returns how many. Unwritten output is dropped. */
@@ -154,6 +238,31 @@ export class Sessions implements SessionOwner {
       if (!isWaiting || Date.now() >= until) return;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  }
+
+  /**
+   * Claims every session again: under the instance's new id, or after a failover that may have lost claims (delivery.md §3.4,
+   * §7.2). Sessions whose resource is somebody else's by now end with `conflict`.
+   *
+   * @throws StoreUnavailable when not all could be claimed: to be called again
+   */
+  async reclaimAll(): Promise<void> {
+    const sessions = [...this.all()];
+    const worker = async (): Promise<void> => {
+      for (let session = sessions.pop(); session !== undefined; session = sessions.pop()) {
+        if (!session.isAlive) continue;
+        const isOurs = await this.#claims.reclaim(session.jid, session.id);
+        if (!isOurs) session.end('displaced-by-new-session', displaced(), true);
+        else if (!session.isAlive) this.#claims.drop(session.jid, session.id); // it ended meanwhile
+      }
+    };
+    await Promise.all(Array.from({ length: RECLAIMED_AT_ONCE }, worker));
+  }
+
+  /** Ends every stream, spread over `graceMs`, after what was sent was acknowledged. */
+  async drain(graceMs: number): Promise<void> {
+    await this.quiesce(Math.min(QUIESCE_MS, graceMs / 2));
+    this.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
   }
 
   /** Ends every session. */
@@ -196,12 +305,12 @@ export class Sessions implements SessionOwner {
   }
 
   ended(session: Session, why: CloseReason): void {
-    const key = session.jid.bare.toString();
-    const resources = this.#accounts.get(key);
-    if (resources?.get(session.jid.resource as string) === session) {
-      resources.delete(session.jid.resource as string);
-      if (resources.size === 0) this.#accounts.delete(key);
-    }
+    const key = session.jid.bareString;
+    const sessions = this.#accounts.get(key) ?? [];
+    const left = sessions.filter((other) => other !== session);
+    if (left.length === 0) this.#accounts.delete(key);
+    else this.#accounts.set(key, left);
+    this.#claims.drop(session.jid, session.id);
     if (session.resumeId !== undefined) this.#byResumeId.delete(session.resumeId);
     this.#wantAck.delete(session);
     this.#count--;
@@ -214,6 +323,7 @@ export class Sessions implements SessionOwner {
       }
     }
     this.#endDirected(session);
+    this.sink.ended(session);
     for (const observer of this.#observers) observer.ended(session, why);
     this.log.info({ jid: session.jid.toString(), sessionId: session.id, closeReason: why }, 'session ended');
   }
@@ -243,6 +353,7 @@ export class Sessions implements SessionOwner {
   }
 
   #tick(): void {
+    void this.#claims.dropAgain();
     const now = Date.now();
     for (const session of this.#wantAck) if (!session.tick(now)) this.#wantAck.delete(session);
   }
@@ -252,3 +363,5 @@ export class Sessions implements SessionOwner {
     for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs, this.#answerMs);
   }
 }
+
+const displaced = (): StreamError => new StreamError('conflict', { text: 'the resource was bound by a new stream' });

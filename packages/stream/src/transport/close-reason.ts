@@ -18,6 +18,7 @@ export const CLOSE_REASONS = [
   'idle-timeout', // no answer to a ping, or to <r/>
   'account-disabled',
   'account-removed',
+  'role-changed',
   'certificate-expired',
   'resumed-elsewhere',
   'too-many-connections',

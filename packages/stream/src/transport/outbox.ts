@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
+import { ALWAYS_OPEN, type Gate, type Stopped } from './gate.ts';
 
 /**
  * What waits to be written to one socket.
@@ -47,8 +48,9 @@ function schedule(): void {
   setImmediate(flushDirty);
 }
 
-export class Outbox {
+export class Outbox implements Stopped {
   #socket: Duplex;
+  readonly #gate: Gate;
   #parts: Buffer[] = [];
   /** Bytes in #parts. */
   #bytes = 0;
@@ -63,9 +65,10 @@ export class Outbox {
     this.#onDrain();
   };
 
-  /** `onDrain` runs whenever the socket took what it held. */
-  constructor(socket: Duplex, onDrain: () => void) {
+  /** `onDrain` runs whenever the socket took what it held. Nothing is written while the gate is closed. */
+  constructor(socket: Duplex, onDrain: () => void, gate: Gate = ALWAYS_OPEN) {
     this.#socket = socket;
+    this.#gate = gate;
     this.#onDrain = onDrain;
     this.#encryptsAtOnce = socket instanceof TLSSocket;
     socket.on('drain', this.#socketDrained);
@@ -101,6 +104,10 @@ export class Outbox {
   flush(): void {
     this.#isDirty = false;
     if (this.#isClosed) return;
+    if (!this.#gate.isOpen) {
+      this.#gate.wait(this);
+      return;
+    }
     const parts = this.#parts;
     let from = 0;
     while (from < parts.length && !this.#isBlocked) {
@@ -117,6 +124,10 @@ export class Outbox {
       if (this.#socket.writableLength > SOCKET_HIGH_WATER_BYTES) this.#isBlocked = this.#socket.writableNeedDrain;
     }
     if (from > 0) parts.splice(0, from);
+  }
+
+  opened(): void {
+    if (!this.#isClosed) this.#markDirty();
   }
 
   #gather(parts: readonly Buffer[], from: number, to: number, size: number): Buffer {

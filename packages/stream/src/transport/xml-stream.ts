@@ -8,6 +8,7 @@ import { NS } from '../xml/ns.ts';
 import { escapeAttribute, serializeStanza } from '../xml/serialize.ts';
 import { type XmlEvent, XmlFault, type XmlLimits, XmlTokenizer } from '../xml/tokenizer.ts';
 import { type CloseReason, faultToStreamError } from './close-reason.ts';
+import { ALWAYS_OPEN, type Gate } from './gate.ts';
 import { Outbox } from './outbox.ts';
 
 /**
@@ -38,6 +39,8 @@ export interface XmlStreamOptions {
   /** Bytes that one peer may send; beyond it the stream is read more slowly (RFC 6120 §13.12). */
   readonly bandwidth?: Rate | undefined;
   readonly rateMetrics?: RateLimitMetrics | undefined;
+  /** While it is closed nothing is handled and nothing written. Default: always open. */
+  readonly gate?: Gate | undefined;
   /** How long after our closing tag we wait for the peer's (§4.4), ms. */
   readonly closeTimeoutMs?: number;
 }
@@ -56,8 +59,10 @@ export class XmlStream {
   readonly #tokenizer: XmlTokenizer;
   readonly #log: Logger;
   readonly #closeTimeoutMs: number;
+  readonly #gate: Gate;
   #handler!: StreamHandler;
   #isBusy = false;
+  #isStopped = false;
   #hasSentHeader = false;
   #sentClose = false;
   #receivedClose = false;
@@ -99,9 +104,14 @@ export class XmlStream {
     this.#rateMetrics = options.rateMetrics;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#tokenizer = new XmlTokenizer(options.limits, options.isOpaque);
-    this.outbox = new Outbox(socket, () => {
-      if (!this.#isOver) this.#handler.drained();
-    });
+    this.#gate = options.gate ?? ALWAYS_OPEN;
+    this.outbox = new Outbox(
+      socket,
+      () => {
+        if (!this.#isOver) this.#handler.drained();
+      },
+      this.#gate,
+    );
     this.#attach(socket);
   }
 
@@ -189,7 +199,12 @@ export class XmlStream {
   }
 
   #pump(): void {
-    while (!this.#isBusy && !this.#isOver) {
+    while (!this.#isBusy && !this.#isOver && !this.#isStopped) {
+      if (!this.#gate.isOpen) {
+        this.#isBusy = true;
+        void this.#gate.opened().then(this.#resume);
+        return;
+      }
       let pending: void | Promise<void>;
       try {
         const event = this.#tokenizer.next();
@@ -223,7 +238,19 @@ export class XmlStream {
         });
       }
     }
-    if (!this.#isBusy && !this.#isShaped && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
+    if (!this.#isBusy && !this.#isShaped && !this.#isStopped && this.#socket.isPaused() && !this.#isOver) this.#socket.resume();
+  }
+
+  /** Takes nothing further from the peer; what is being handled goes on (delivery.md §6.3). */
+  stopReading(): void {
+    this.#isStopped = true;
+    this.#socket.pause();
+  }
+
+  startReading(): void {
+    if (!this.#isStopped) return;
+    this.#isStopped = false;
+    this.#pump();
   }
 
   /** Stops reading for as long as the peer is ahead of its rate. What was read is handled as ever. */
@@ -282,7 +309,10 @@ export class XmlStream {
   close(reason: CloseReason, error?: StreamError, waitsForPeer = error === undefined): void {
     if (this.#isOver) return;
     this.#reason ??= reason;
+    this.#isStopped = false;
     if (!this.#sentClose) {
+      // An instance that may not serve says no more than that the stream ends (delivery.md §7.2 (c)).
+      if (!this.#gate.isOpen) this.outbox.discard();
       // §4.9.1.2: even an error during set-up comes inside a stream of ours.
       if (!this.#hasSentHeader) this.sendHeader(this.#from, undefined, undefined);
       if (error !== undefined) this.outbox.push(serializeStanza(error.toElement()));

@@ -121,7 +121,7 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
       async send(stanza) {
         sent.push(stanza);
       },
-      sessionsOf: (account) => (online.has(account.bareString) ? [session(`${account.bareString}/a`)] : []),
+      isConnected: async (account) => online.has(account.bareString),
     },
     audit: {
       denied({ account, action, why }) {

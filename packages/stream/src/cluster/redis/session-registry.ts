@@ -50,8 +50,8 @@ export class RedisSessionRegistry implements SessionRegistry {
     return asAnswer(DROP, ['dropped', 'kept'], reply)[0] === 'dropped';
   }
 
-  async reclaim(account: JID, resource: string, claim: SessionClaim): Promise<boolean> {
-    const reply = await this.#redis.run(RECLAIM, [this.#keys.sessions(account)], [resource, written(claim)]);
+  async reclaim(account: JID, resource: string, claim: SessionClaim, formerId = claim.sessionId): Promise<boolean> {
+    const reply = await this.#redis.run(RECLAIM, [this.#keys.sessions(account)], [resource, written(claim), formerId]);
     return asAnswer(RECLAIM, ['claimed', 'taken'], reply)[0] === 'claimed';
   }
 

@@ -1,0 +1,328 @@
+import { Element } from 'ltx';
+import type { InboxMessage } from '../cluster/inbox.ts';
+import type { OfflineMessages } from '../cluster/offline-messages.ts';
+import { StoreUnavailable } from '../cluster/store-unavailable.ts';
+import { StanzaError } from '../errors/stanza-error.ts';
+import { JID } from '../jid.ts';
+import type { Logger } from '../observe/log.ts';
+import { errorReply } from '../session/answer.ts';
+import type { SessionPort } from '../session/ports.ts';
+import type { Sessions } from '../session/sessions.ts';
+import { parseStanza } from '../xml/parse.ts';
+import { serializeStanza } from '../xml/serialize.ts';
+import { Parcel } from './parcel.ts';
+
+/**
+ * Carries stanzas to sessions wherever they are: here, on another instance through its inbox, or to the messages kept for an
+ * account that is away (RFC 6121 §8.5; delivery.md §7.3).
+ *
+ * A message to a bare JID visits the instances that hold sessions of the account one after another, each of which hands it
+ * to its receivers and passes it on with what it knows: who was visited, whether anybody took it. The last one keeps it for
+ * later if nobody did. So each resource gets it once and no presence needs to be known elsewhere; an instance that dies with
+ * it in hand leaves it in its inbox.
+ */
+
+export interface ExchangeOptions {
+  readonly sessions: Sessions;
+  readonly offline: OfflineMessages;
+  readonly log: Logger;
+}
+
+/** What goes with a stanza from one instance to the next. */
+interface Transit {
+  readonly to: string;
+  readonly kind: 'iq' | 'message' | 'presence';
+  readonly type?: string | undefined;
+  /** Instances that it came through. */
+  readonly seen: readonly string[];
+  /** A message to a bare JID: some session has it. */
+  readonly isTaken?: boolean;
+}
+
+interface OwnPresence {
+  readonly from: string;
+  readonly isNew: boolean;
+}
+
+/** A session that moves faster than a stanza for it: then it counts as away. */
+const MAX_HOPS = 8;
+/** While the store does not answer, a message in hand waits: its inbox cannot go on either. */
+const STORE_ATTEMPTS = 6;
+const STORE_AGAIN_MS = 100;
+
+export class Exchange {
+  readonly #sessions: Sessions;
+  readonly #offline: OfflineMessages;
+  readonly #log: Logger;
+
+  constructor({ sessions, offline, log }: ExchangeOptions) {
+    this.#sessions = sessions;
+    this.#offline = offline;
+    this.#log = log;
+  }
+
+  // --- to a full JID -----------------------------------------------------------------------------------
+
+  /**
+   * Hands a stanza to the session of a full JID, wherever it is.
+   *
+   * @returns false when there is none
+   * @throws StanzaError `resource-constraint` (wait) when its instance does not keep up, or the store cannot be asked
+   */
+  toFull(stanza: Element, to: JID): Promise<boolean> {
+    const { kind, type } = described(stanza);
+    return this.#toFull(new Parcel(stanza), to, { to: to.toString(), kind, type, seen: [] });
+  }
+
+  async #toFull(parcel: Parcel, to: JID, transit: Transit): Promise<boolean> {
+    const { cluster } = this.#sessions;
+    const seen = [...transit.seen, cluster.instanceId()];
+    // Twice: an instance may be gone, or have got a new id, between the look and the sending.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      if (this.#here(parcel, to, transit.kind)) return true;
+      const claim = (await cluster.registry.sessionsOf(to)).find(({ resource }) => resource === to.resource)?.claim;
+      if (claim === undefined || seen.length > MAX_HOPS) return false;
+      if (claim.instanceId === cluster.instanceId()) {
+        // It is about to come here from another instance, or was bound since we looked.
+        await this.#sessions.arriving(to);
+        return this.#here(parcel, to, transit.kind);
+      }
+      const outcome = await cluster.inboxes.send(claim.instanceId, encode({ ...transit, seen }, parcel));
+      if (outcome === 'sent') return true;
+      if (outcome === 'full') throw notKeepingUp();
+    }
+    return false;
+  }
+
+  #here(parcel: Parcel, to: JID, kind: Transit['kind']): boolean {
+    const session = this.#sessions.find(to);
+    if (session === undefined) return false;
+    if (kind !== 'presence' || session.presence.kind === 'available') session.sendStanza(parcel.bytes);
+    return true;
+  }
+
+  // --- messages to a bare JID, RFC 6121 §8.5.2 ------------------------------------------------------------
+
+  /**
+   * Hands a message to every session of an account that takes such messages; when there is none it is kept, unless it is a
+   * headline.
+   *
+   * @throws StanzaError when nobody has it and it cannot be kept
+   */
+  toBare(message: Element, to: JID): Promise<void> {
+    const { kind, type } = described(message);
+    return this.#visit(new Parcel(message), to, { to: to.bareString, kind, type, seen: [], isTaken: false }, atOnce);
+  }
+
+  async #visit(parcel: Parcel, to: JID, transit: Transit, ask: Ask): Promise<void> {
+    const { cluster } = this.#sessions;
+    const seen = new Set(transit.seen);
+    let isTaken = transit.isTaken === true;
+    if (!seen.has(cluster.instanceId())) {
+      seen.add(cluster.instanceId());
+      isTaken = this.#takeHere(parcel, to) || isTaken;
+    }
+    let hasSessions = false;
+    try {
+      // Each round asks one more instance; those that are gone are replaced by nothing, or by their new ids.
+      for (let round = 0; round < MAX_HOPS; round++) {
+        const bound = await ask(() => cluster.registry.sessionsOf(to));
+        hasSessions = bound.length > 0;
+        const next = bound.find(({ claim }) => !seen.has(claim.instanceId))?.claim.instanceId;
+        if (next === undefined) break;
+        const message = encode({ ...transit, isTaken, seen: [...seen] }, parcel);
+        seen.add(next);
+        const outcome = await ask(() => cluster.inboxes.send(next, message));
+        if (outcome === 'sent') return;
+        if (outcome === 'full')
+          this.#log.warn({ to: transit.to, instanceId: next }, 'an inbox is full: its sessions miss a message');
+      }
+    } catch (error) {
+      // Somebody has it, and the sender would send it to them again.
+      if (!isTaken) throw error;
+      this.#log.warn({ err: error, to: transit.to }, 'a message did not reach the sessions of other instances');
+      return;
+    }
+    if (isTaken || transit.type === 'headline') return; // §8.5.2.2.1: a headline is not kept
+    await this.#offline.store(to.bare, parcel.element);
+    // Whoever came to be available meanwhile has looked before the message was there (delivery.md §2.6).
+    if (hasSessions) await this.#tellKept(to);
+  }
+
+  #takeHere(parcel: Parcel, to: JID): boolean {
+    let isTaken = false;
+    for (const session of this.#sessions.ofAccount(to)) {
+      if (!session.receivesBare) continue;
+      session.sendStanza(parcel.bytes);
+      isTaken = true;
+    }
+    return isTaken;
+  }
+
+  /** Hands out what was kept, on whichever instance the account has somebody who takes it by now. */
+  async #tellKept(account: JID): Promise<void> {
+    this.#takeKept(account);
+    try {
+      for (const id of await this.#elsewhere(account)) {
+        await this.#sessions.cluster.inboxes.send(id, { kind: 'kept', body: account.bareString });
+      }
+    } catch (error) {
+      this.#log.info({ err: error, account: account.bareString }, 'a kept message waits for the next session');
+    }
+  }
+
+  /** Other instances that hold sessions of an account. */
+  async #elsewhere(account: JID): Promise<ReadonlySet<string>> {
+    const { cluster } = this.#sessions;
+    const ids = new Set((await cluster.registry.sessionsOf(account)).map(({ claim }) => claim.instanceId));
+    ids.delete(cluster.instanceId());
+    return ids;
+  }
+
+  #takeKept(account: JID): void {
+    const receiver = this.#sessions.ofAccount(account).find((session) => session.receivesBare);
+    if (receiver !== undefined) this.deliverKept(receiver);
+  }
+
+  /** Hands a session what was kept while its account was away (XEP-0160 §2). */
+  deliverKept(session: SessionPort): void {
+    this.#offline.take(session.jid).then(
+      (kept) => {
+        for (const bytes of kept) session.sendStanza(bytes);
+      },
+      (error: unknown) => this.#log.error({ err: error, jid: session.jid.toString() }, 'kept messages cannot be read'),
+    );
+  }
+
+  // --- presence -------------------------------------------------------------------------------------------
+
+  /** Hands presence to every available session of an account, wherever it is. Nothing of it is kept (RFC 6121 §8.5.2.2.2). */
+  async presenceToBare(presence: Element, to: JID): Promise<void> {
+    const parcel = new Parcel(presence);
+    this.#presenceHere(parcel, to);
+    const { kind, type } = described(presence);
+    const message = encode({ to: to.bareString, kind, type, seen: [] }, parcel);
+    for (const id of await this.#elsewhere(to)) await this.#sessions.cluster.inboxes.send(id, message);
+  }
+
+  /**
+   * Tells the account's sessions on other instances of one session's own presence (RFC 6121 §4.2.2, §4.4.2, §4.5.2); the
+   * session hears of them when it `isNew` among the available ones.
+   */
+  async ownPresence(presence: Element, from: JID, isNew: boolean): Promise<void> {
+    const others = await this.#elsewhere(from);
+    if (others.size === 0) return;
+    const body = `${JSON.stringify({ from: from.toString(), isNew } satisfies OwnPresence)}\n${serializeStanza(presence).toString()}`;
+    for (const id of others) await this.#sessions.cluster.inboxes.send(id, { kind: 'own-presence', body });
+  }
+
+  async #ownPresenceArrived(body: string): Promise<void> {
+    const end = body.indexOf('\n');
+    const { from: text, isNew } = JSON.parse(body.slice(0, end)) as OwnPresence;
+    const from = JID.parse(text);
+    const presence = parseStanza(Buffer.from(body.slice(end + 1)));
+    for (const session of this.#sessions.ofAccount(from)) {
+      if (session.presence.kind !== 'available') continue;
+      presence.attrs.to = session.jid.toString();
+      session.sendStanza(presence);
+      if (isNew) await this.toFull(new Element('presence', { from: session.jid.toString(), to: text }), from);
+    }
+  }
+
+  #presenceHere(parcel: Parcel, to: JID): void {
+    for (const session of this.#sessions.ofAccount(to)) {
+      if (session.presence.kind === 'available') session.sendStanza(parcel.bytes);
+    }
+  }
+
+  // --- from other instances -----------------------------------------------------------------------------------
+
+  /**
+   * Takes a message of the inbox that carries a stanza, or what a dead instance left of them. Answers go back by the same way.
+   *
+   * @returns false for another kind of message
+   */
+  async fromInbox(message: InboxMessage): Promise<boolean> {
+    if (message.kind === 'kept') {
+      this.#takeKept(JID.parse(message.body));
+      return true;
+    }
+    if (message.kind === 'own-presence') {
+      await this.#ownPresenceArrived(message.body);
+      return true;
+    }
+    if (message.kind !== 'stanza') return false;
+    const { transit, parcel } = decode(message);
+    const to = JID.parse(transit.to);
+    try {
+      await this.#arrived(parcel, to, transit);
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error;
+      await this.#bounce(parcel, to, error);
+    }
+    return true;
+  }
+
+  async #arrived(parcel: Parcel, to: JID, transit: Transit): Promise<void> {
+    if (to.resource === undefined) {
+      if (transit.kind === 'presence') this.#presenceHere(parcel, to);
+      else await this.#visit(parcel, to, transit, patiently);
+      return;
+    }
+    if (await patiently(() => this.#toFull(parcel, to, transit))) return;
+    const { kind, type } = transit;
+    if (kind === 'presence' || type === 'error' || (kind === 'iq' && type === 'result')) return; // §8.5.3.2
+    if (kind === 'iq' || type === 'groupchat') throw new StanzaError('service-unavailable'); // §8.5.3.2.1, §8.5.3.2.3
+    await this.#visit(parcel, to, { ...transit, to: to.bareString, seen: [], isTaken: false }, patiently);
+  }
+
+  async #bounce(parcel: Parcel, to: JID, error: StanzaError): Promise<void> {
+    const reply = errorReply(parcel.element, error);
+    if (reply?.attrs.to === undefined) return;
+    const sender = JID.parse(reply.attrs.to as string);
+    try {
+      if (sender.resource !== undefined && (await this.toFull(reply, sender))) return;
+      this.#log.info(
+        { to: to.toString(), condition: error.condition },
+        'a stanza could not be delivered, and nobody waits to hear',
+      );
+    } catch (failure) {
+      this.#log.warn({ err: failure, to: to.toString() }, 'a stanza could not be delivered, and its sender not be told');
+    }
+  }
+}
+
+/** Asks the store. */
+type Ask = <T>(question: () => Promise<T>) => Promise<T>;
+
+const atOnce: Ask = (question) => question();
+
+/** A message of the inbox is not given up because the store is away for a moment. */
+const patiently: Ask = async (question) => {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await question();
+    } catch (error) {
+      // What may have been done is not done again: it would come twice.
+      if (!(error instanceof StoreUnavailable) || error.outcome === 'unknown' || attempt === STORE_ATTEMPTS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, STORE_AGAIN_MS * 2 ** attempt).unref());
+    }
+  }
+};
+
+function described(stanza: Element): Pick<Transit, 'kind' | 'type'> {
+  return { kind: stanza.name as Transit['kind'], type: stanza.attrs.type as string | undefined };
+}
+
+const notKeepingUp = (): StanzaError =>
+  new StanzaError('resource-constraint', { type: 'wait', text: 'too much waits for this address, try again later' });
+
+/** One line of JSON, then the stanza's XML. */
+function encode(transit: Transit, parcel: Parcel): InboxMessage {
+  return { kind: 'stanza', body: `${JSON.stringify(transit)}\n${parcel.bytes.toString('utf8')}` };
+}
+
+function decode({ body }: InboxMessage): { readonly transit: Transit; readonly parcel: Parcel } {
+  const end = body.indexOf('\n');
+  return { transit: JSON.parse(body.slice(0, end)) as Transit, parcel: new Parcel(Buffer.from(body.slice(end + 1))) };
+}
