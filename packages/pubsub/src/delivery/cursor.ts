@@ -28,11 +28,16 @@ export interface SlotPage {
 
 /** What delivery knows of one session. */
 export interface Receiver {
-  readonly port: SessionPort;
+  /** `withdraw`: the right to a topic was cut; nothing of it that the socket does not have yet leaves any more. */
+  readonly port: SessionPort & { withdraw?(topic: string): void };
   /** Bare and full JID. */
   readonly account: string;
   readonly fullJid: string;
+  /** The role that it was judged by. */
+  role: string;
   receivesBare: boolean;
+  /** Its account's rights changed and are being read: nothing is handed to it meanwhile (delivery.md §8.2). */
+  isHeld: boolean;
   /** When delivery started; Infinity before. */
   startedMs: number;
   isEnded: boolean;
@@ -43,10 +48,21 @@ export interface Receiver {
   /** By `Cursor.key`: cursors that ended with the deletion of their topic, until that was acknowledged. */
   readonly ended: Map<string, EndedCursor>;
   readonly loading: Map<string, Loading>;
+  /** By `Cursor.key`: where a session that was resumed here stood on another instance, until its cursor is opened. */
+  readonly restored: Map<string, Place>;
+}
+
+/** Where a session stands on a topic. */
+export interface Place {
+  /** Everything up to here was handed over, or is no business of the consumer. */
+  readonly at: EntryId;
+  readonly sentSeq: number;
+  acknowledged: EntryId;
 }
 
 export interface EndedCursor {
   readonly node: string;
+  readonly jid: string;
   readonly record: TopicRecord;
   readonly seq: number;
   readonly prefix: Buffer;
@@ -81,6 +97,8 @@ export class Cursor {
   /** The newest entry handed to the session. */
   sentSeq = 0;
   acknowledged: EntryId;
+  /** Of entries up to here some were handed over that the log does not have any more; an acknowledgement may be meant for them. */
+  doubtfulSeq = 0;
   /** A task of the slices, or a page on its way, belongs to it. */
   isQueued = false;
   page: SlotPage | undefined;
@@ -98,9 +116,20 @@ export class Cursor {
     this.acknowledged = at;
   }
 
-  /** The session receives nothing for a bare JID while it is unavailable or of negative priority (delivery.md §4.1). */
+  /**
+   * The session receives nothing for a bare JID while it is unavailable or of negative priority (delivery.md §4.1), and
+   * nothing at all while it is judged.
+   */
   get isSuspended(): boolean {
-    return !this.receiver.receivesBare && this.subscriber.jid === this.receiver.account;
+    return this.receiver.isHeld || (!this.receiver.receivesBare && this.subscriber.jid === this.receiver.account);
+  }
+
+  /** What came after `place` is not in the log any more. */
+  goBack(place: EntryId): void {
+    if (this.sentSeq > place.seq) this.doubtfulSeq = Math.max(this.doubtfulSeq, this.sentSeq);
+    this.at = place;
+    this.sentSeq = Math.min(this.sentSeq, place.seq);
+    if (this.acknowledged.seq > place.seq) this.acknowledged = place;
   }
 
   /** Everything up to here is acknowledged; what was filtered out counts as acknowledged (delivery.md §5.2). */

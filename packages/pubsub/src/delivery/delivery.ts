@@ -5,12 +5,15 @@ import type { EntryId } from '../log/entry.ts';
 import type { Appended, LogReader } from '../store/log-reader.ts';
 import type { PositionStore } from '../store/position-store.ts';
 import type { Subscription, TopicRecord, TopicStore } from '../store/topic-store.ts';
-import { Cursor, type Loading, type Receiver } from './cursor.ts';
+import { Cursor, type Loading, type Place, type Receiver } from './cursor.ts';
 import { EventEncoder, eventPrefix, type RenderConfiguration, subscriptionTag } from './event.ts';
-import { Feed, type FeedContext } from './feed.ts';
+import { Feed, type FeedContext, type Hold, isAnotherUid } from './feed.ts';
+import { healFork } from './fork.ts';
 import type { InterestPort } from './interest-port.ts';
+import { type DeliveryCluster, interestOf, Neighbours } from './neighbours.ts';
 import { PageCache } from './page-cache.ts';
-import { acknowledgedBy, decidePositions, positionsWritten } from './positions.ts';
+import { placesOfText, placesText } from './places.ts';
+import { acknowledgedBy, decidePositions, type PositionStep, positionsWritten } from './positions.ts';
 import { RingBudget, Slot } from './ring.ts';
 import { Slices } from './slices.ts';
 import { Strikes } from './strikes.ts';
@@ -23,11 +26,19 @@ const ROUNDS_AFTER_MOVE = 3;
 const SETTLE_MS = 50;
 /** How long a failed look at the store rests. */
 const RETRY_MS = 1_000;
+/** How often an instance that may not serve asks whether it may again. */
+const SERVE_MS = 20;
+/** Accounts that are judged at the same time when all are. */
+const JUDGED_AT_ONCE = 8;
 
 export interface DeliveryDeps {
   readonly topics: TopicStore & LogReader & PositionStore;
-  /** Random per process start, never reused. */
-  readonly instanceId: string;
+  /** Random, never reused. Another one after each fencing (delivery.md §7.2). */
+  readonly instanceId: string | (() => string);
+  /** False: hand nothing out and write no positions, the lease or the head of the control log is in doubt (delivery.md §7.2). */
+  readonly mayServe?: () => boolean;
+  /** The other instances. Absent: there are none. */
+  readonly cluster?: DeliveryCluster;
   /** The Broker's domain: what events come from. */
   readonly domain: string;
   readonly log: Logger;
@@ -60,15 +71,19 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   readonly #feeds = new Map<string, Feed>();
   /** Topics that are about to be followed: their head is being read. */
   readonly #following = new Map<string, { readonly feed: Promise<Feed | undefined>; readonly heard: Appended[] }>();
+  readonly #neighbours: Neighbours | undefined;
   /** Topics whose figures moved, with the rounds they stay in. */
   readonly #moved = new Map<Feed, number>();
   readonly #writing = new Map<Feed, Promise<void>>();
-  readonly #rejudge = new Set<Feed>();
-  readonly #stopListening: () => void;
+  /** What has to be done, or done again, for feeds that are held. */
+  readonly #held: Record<Hold, Set<Feed>> = { judging: new Set(), forked: new Set() };
+  readonly #stopListening: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #strikes = new Strikes();
   readonly #parted = new Set<Feed>();
   #settling: NodeJS.Timeout | undefined;
+  #waitingToServe: NodeJS.Timeout | undefined;
+  #isClosing = false;
   #gaps = 0;
 
   constructor(deps: DeliveryDeps) {
@@ -83,11 +98,18 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       rings: new RingBudget(),
       gap: (cursor, from, to) => this.#gap(cursor, from, to),
       ended: (cursor) => this.#ended(cursor),
-      judge: (feed) => void this.#judge(feed),
+      judge: (feed) => void this.#hold(feed, 'judging'),
+      forked: (feed) => void this.#hold(feed, 'forked'),
+      mayServe: () => this.#mayServe(),
       moved: (feed) => this.#moved.set(feed, ROUNDS_AFTER_MOVE),
       failed: (error, feed) => deps.log.error({ err: error, node: feed.node }, 'reading the log failed; trying again'),
     };
-    this.#stopListening = deps.topics.onEntries((appended) => this.#hear(appended));
+    this.#neighbours = deps.cluster && new Neighbours(deps.cluster, deps.log);
+    this.#stopListening = [
+      deps.topics.onEntries((appended) => this.#hear(appended)),
+      deps.topics.onFork((node) => this.#forked(node)),
+      deps.topics.onPrimaryChanged((nodes) => this.#primaryChanged(nodes)),
+    ];
     this.#timer = setInterval(() => void this.writePositions(), POSITIONS_MS);
     this.#timer.unref();
   }
@@ -109,35 +131,68 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   /** Writes what every consumer acknowledged and stops. Sessions are expected to have ended. */
   async close(): Promise<void> {
+    // Merged by maximum, so that even one who should not write does no harm.
+    this.#isClosing = true;
     clearInterval(this.#timer);
-    this.#stopListening();
+    clearTimeout(this.#waitingToServe);
+    this.#neighbours?.close();
+    for (const stop of this.#stopListening) stop();
     for (const receiver of [...this.#receivers.values()]) this.ended(receiver.port, 'drain');
     clearTimeout(this.#settling);
     await Promise.all(this.#writing.values());
     await this.writePositions();
   }
 
+  // What the instance tells
+
+  /** This instance has a new id after fencing: delegations go on under it (delivery.md §7.2). */
+  rejoined(): void {
+    for (const feed of this.#feeds.values()) {
+      feed.forgetStored();
+      feed.goOn();
+    }
+  }
+
+  #mayServe(): boolean {
+    const { mayServe } = this.#deps;
+    if (!mayServe || mayServe()) return true;
+    this.#waitingToServe ??= setTimeout(() => {
+      this.#waitingToServe = undefined;
+      if (!this.#mayServe()) return;
+      for (const feed of this.#feeds.values()) feed.goOn();
+    }, SERVE_MS).unref();
+    return false;
+  }
+
   // SessionObserver
 
   bound(session: SessionPort): void {
+    this.#add(session);
+  }
+
+  #add(session: SessionPort): Receiver {
     const fullJid = session.jid.toString();
     const account = session.jid.bare.toString();
     const receiver: Receiver = {
       port: session,
       account,
       fullJid,
+      role: session.role,
       receivesBare: true,
+      isHeld: false,
       startedMs: Number.POSITIVE_INFINITY,
       isEnded: false,
       cursors: new Map(),
       waiting: new Set(),
       ended: new Map(),
       loading: new Map(),
+      restored: new Map(),
     };
     this.#receivers.set(session, receiver);
     const receivers = this.#accounts.get(account);
     if (receivers) receivers.add(receiver);
     else this.#accounts.set(account, new Set([receiver]));
+    return receiver;
   }
 
   started(session: SessionPort): void {
@@ -173,7 +228,14 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   resumed(session: SessionPort): void {
-    this.writable(session);
+    const receiver = this.#receivers.get(session);
+    if (!receiver) return;
+    if (receiver.role === session.role) {
+      this.writable(session);
+      return;
+    }
+    receiver.role = session.role;
+    void this.#judgeReceivers(receiver.account, [receiver]);
   }
 
   ended(session: SessionPort, why: string): void {
@@ -191,11 +253,135 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     }
   }
 
+  // Sessions that move between instances, delivery.md §6.2
+
+  /** Where a session stands, for the instance where it goes on: what `arrive` takes. `ended` follows. */
+  leave(session: SessionPort): string {
+    const receiver = this.#receivers.get(session);
+    return receiver ? placesText(receiver) : '';
+  }
+
+  /**
+   * Takes on a session from another instance where it stood there, in place of `bound` and `started`: what was handed over
+   * there is not handed over here again. The session sends again itself what is not acknowledged.
+   *
+   * @throws SyntaxError or TypeError for a text that is none of ours
+   */
+  async arrive(session: SessionPort, kept: string): Promise<void> {
+    const { places, ended } = placesOfText(kept);
+    const receiver = this.#add(session);
+    for (const [key, place] of places) receiver.restored.set(key, place);
+    for (const [key, jid, seq, record] of ended) {
+      receiver.ended.set(key, { node: record.node, jid, record, seq, prefix: eventPrefix(record.node, jid) });
+    }
+    this.started(session);
+  }
+
+  /** Writes what every consumer here acknowledged as its own number: before the streams of an orderly stop are closed. */
+  async settle(): Promise<void> {
+    for (const feed of this.#feeds.values()) this.#moved.set(feed, ROUNDS_AFTER_MOVE);
+    await Promise.all([...this.#feeds.values()].map((feed) => this.#write(feed, true)));
+  }
+
   // InterestPort
 
   async changed(node: string, account: string): Promise<void> {
+    await Promise.all([this.#lookForAll(node, account), this.#neighbours?.tell(node, account)]);
+  }
+
+  /**
+   * Another instance changed something for sessions that are here: the body of its `interest` message. Returns at once; the
+   * look is repeated until it succeeds, since the message is gone.
+   *
+   * @throws SyntaxError or TypeError for a body that is none of ours
+   */
+  interestHeard(body: string): void {
+    const { node, account } = interestOf(body);
+    void this.#untilDone(() => this.#lookForAll(node, account), { node, jid: account });
+  }
+
+  async #lookForAll(node: string, account: string): Promise<void> {
     const receivers = [...(this.#accounts.get(account) ?? [])];
     await Promise.all(receivers.filter(isStarted).map((receiver) => this.#look(receiver, node, false)));
+  }
+
+  async #untilDone(work: () => Promise<void>, about: object): Promise<void> {
+    for (;;) {
+      try {
+        await work();
+        return;
+      } catch (error) {
+        this.#deps.log.error({ err: error, ...about }, 'sessions could not be judged again; trying once more');
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+      }
+    }
+  }
+
+  // Rights, delivery.md §8.2, §8.3
+
+  /**
+   * The account's role or state changed: its sessions get nothing until each was judged again at every topic. Never rejects;
+   * while the store cannot be read it goes on trying, and they wait.
+   */
+  async rejudgeAccount(account: string): Promise<void> {
+    await this.#judgeReceivers(account, [...(this.#accounts.get(account) ?? [])].filter(isStarted));
+  }
+
+  async #judgeReceivers(account: string, receivers: readonly Receiver[]): Promise<void> {
+    for (const receiver of receivers) receiver.isHeld = true;
+    await this.#untilDone(() => this.#judgeAgain(account, receivers), { jid: account });
+    for (const receiver of receivers) {
+      receiver.isHeld = false;
+      for (const cursor of receiver.cursors.values()) cursor.feed.wake(cursor);
+    }
+  }
+
+  /** Judges every account that has sessions here, a few at a time; rejects with the reason of the signal when that aborts. */
+  async rejudgeAll(signal?: AbortSignal): Promise<void> {
+    const accounts = this.#accounts.keys();
+    const judge = async () => {
+      for (const account of accounts) {
+        signal?.throwIfAborted();
+        await this.rejudgeAccount(account);
+      }
+    };
+    await Promise.all(Array.from({ length: JUDGED_AT_ONCE }, judge));
+  }
+
+  async #judgeAgain(account: string, receivers: readonly Receiver[]): Promise<void> {
+    const alive = receivers.filter(({ isEnded }) => !isEnded);
+    if (alive.length === 0) return;
+    const nodes = new Set(await this.#deps.topics.topicsOf(account));
+    for (const receiver of alive) for (const { feed } of receiver.cursors.values()) nodes.add(feed.node);
+    for (const node of nodes) await Promise.all(alive.map((receiver) => this.#look(receiver, node, false)));
+  }
+
+  /**
+   * Before an account gets a right that it had lost: moves its positions to the head wherever it could not hear the topic in
+   * its former role, so that nothing published until then is ever delivered (delivery.md §8.3). Its subscriptions stay.
+   * `formerRole` undefined: it was disabled, and could hear nothing.
+   *
+   * @throws StoreUnavailable: the right must not be given then
+   */
+  async skipForbidden(account: string, formerRole: string | undefined): Promise<void> {
+    for (const node of await this.#deps.topics.topicsOf(account)) {
+      const record = await this.#deps.topics.record(node);
+      if (!record || (formerRole !== undefined && (await this.#mayReceive(account, formerRole, record)))) continue;
+      const subscriptions = await this.#deps.topics.subscriptionsOf(node, account);
+      if (subscriptions.some(({ jid, state }) => jid === account && state === 'subscribed')) await this.#skip(record, account);
+    }
+  }
+
+  async #skip({ node, head }: TopicRecord, jid: string): Promise<void> {
+    const { topics } = this.#deps;
+    const position = await topics.position(node, jid);
+    if (!position || position.seq >= head.seq) return;
+    await topics.update(node, { instance: this.#instanceId, settle: new Map([[jid, head]]), delegate: new Map() });
+  }
+
+  get #instanceId(): string {
+    const { instanceId } = this.#deps;
+    return typeof instanceId === 'string' ? instanceId : instanceId();
   }
 
   // Redeliverable
@@ -206,9 +392,13 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     for (const ref of refs) {
       const cursor = receiver.cursors.get(ref.topic);
       if (cursor) {
-        if (ref.seq <= cursor.acknowledged.seq || ref.seq > cursor.sentSeq) continue;
-        cursor.acknowledged = ref;
-        this.#moved.set(cursor.feed, ROUNDS_AFTER_MOVE);
+        if (ref.seq <= cursor.doubtfulSeq) this.#acknowledgeDoubtful(cursor, ref);
+        else this.#acknowledge(cursor, ref);
+        continue;
+      }
+      const place = receiver.restored.get(ref.topic);
+      if (place) {
+        if (ref.seq > place.acknowledged.seq && ref.seq <= place.sentSeq) place.acknowledged = ref;
         continue;
       }
       const ended = receiver.ended.get(ref.topic);
@@ -218,30 +408,63 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     }
   }
 
+  #acknowledge(cursor: Cursor, ref: EntryRef): void {
+    if (ref.seq <= cursor.acknowledged.seq || ref.seq > cursor.sentSeq) return;
+    cursor.acknowledged = ref;
+    this.#moved.set(cursor.feed, ROUNDS_AFTER_MOVE);
+  }
+
+  /** It may be meant for an entry of the same number that a failover dropped. */
+  #acknowledgeDoubtful(cursor: Cursor, ref: EntryRef): void {
+    const held = cursor.feed.ring.get(ref.seq);
+    if (held) {
+      if (held.entry.uid === ref.uid) this.#acknowledge(cursor, ref);
+      return;
+    }
+    this.#deps.topics.entry(cursor.feed.node, ref).then(
+      (entry) => {
+        if (entry) this.#acknowledge(cursor, ref);
+      },
+      (error: unknown) => {
+        // What comes after it is acknowledged as well some time, or it is sent again.
+        this.#deps.log.warn({ err: error, node: cursor.feed.node }, 'an acknowledgement could not be compared with the log');
+      },
+    );
+  }
+
   async encodeAgain(
     session: SessionPort,
     ref: EntryRef,
   ): Promise<{ readonly prefix: Buffer; readonly body: Buffer } | undefined> {
     const receiver = this.#receivers.get(session);
+    // From another instance: its right to the topic is read first.
+    if (receiver?.restored.has(ref.topic)) await this.#look(receiver, nodeOfKey(ref.topic), true);
     const cursor = receiver?.cursors.get(ref.topic);
     if (cursor) {
-      const { feed, prefix } = cursor;
+      const { feed, prefix, subscriber } = cursor;
       const held = feed.ring.get(ref.seq);
-      if (held?.entry.uid === ref.uid) return held.isSkipped || held.isLost ? undefined : { prefix, body: held.delayed };
-      const slot = await this.#readAgain(feed.node, feed.record, ref);
-      return slot && { prefix, body: slot.delayed };
+      const slot = held?.entry.uid === ref.uid ? held : await this.#readAgain(feed.node, feed.record, ref);
+      if (slot === 'lost' || (slot?.isLost && !slot.isSkipped)) {
+        this.#countGap(cursor, ref.seq, ref.seq);
+        return { prefix: this.#encoder.gap(feed.node, subscriber.jid, ref.seq, ref.seq), body: NOTHING };
+      }
+      return slot && !slot.isSkipped ? { prefix, body: slot.delayed } : undefined;
     }
     const ended = receiver?.ended.get(ref.topic);
     // Without either the session lost its right, or the subscription is over: nothing of it is sent again.
     const slot = ended && (await this.#readAgain(ended.node, ended.record, ref));
-    return slot && { prefix: ended.prefix, body: slot.delayed };
+    return !ended || !slot || slot === 'lost' || slot.isSkipped || slot.isLost
+      ? undefined
+      : { prefix: ended.prefix, body: slot.delayed };
   }
 
-  async #readAgain(node: string, record: TopicRecord, ref: EntryRef): Promise<Slot | undefined> {
-    const entry = await this.#deps.topics.entry(node, ref);
-    if (!entry) return undefined;
-    const slot = new Slot(entry, record, this.#encoder);
-    return slot.isSkipped || slot.isLost ? undefined : slot;
+  /** `lost`: retention has passed it. Undefined: the log never had it, or a failover dropped it. */
+  async #readAgain(node: string, record: TopicRecord, ref: EntryRef): Promise<Slot | 'lost' | undefined> {
+    const page = await this.#deps.topics.readLog(node, { seq: ref.seq - 1, uid: '' }, 1, 0);
+    if (page === 'gone') return undefined;
+    const [entry] = page.entries;
+    if (page.firstSeq > ref.seq) return 'lost';
+    return entry?.seq === ref.seq && entry.uid === ref.uid ? new Slot(entry, record, this.#encoder) : undefined;
   }
 
   // Interest
@@ -284,26 +507,40 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   async #lookOnce(receiver: Receiver, node: string, loading: Loading): Promise<void> {
     const { topics } = this.#deps;
+    const heardSeq = this.#feeds.get(node)?.head.seq ?? 0;
     const record = await topics.record(node);
     const subscriptions = await topics.subscriptionsOf(node, receiver.account);
     if (receiver.isEnded) return;
     if (loading.isStart && subscriptions.length === 0) await this.#tellDeparted(receiver, node, record);
     loading.isStart = false;
     // A deleted topic's cursors end with its last entry, when they come to it.
-    if (!record) return;
+    if (!record) {
+      dropRestored(receiver, node, new Set());
+      return;
+    }
     const wanted = subscriptions.filter(
       ({ jid, state }) => state === 'subscribed' && (jid === receiver.account || jid === receiver.fullJid),
     );
-    const mayReceive = wanted.length > 0 && (await this.#mayReceive(receiver, record));
+    const open = [...receiver.cursors.values()].filter(({ feed }) => feed.node === node);
+    const mayReceive = wanted.length + open.length > 0 && (await this.#mayReceive(receiver.account, receiver.port.role, record));
     if (receiver.isEnded) return;
     const kept = new Set(mayReceive ? wanted.map(({ jid }) => cursorKey(node, jid, receiver)) : []);
-    for (const cursor of [...receiver.cursors.values()]) {
-      if (cursor.feed.node !== node || kept.has(cursor.key)) continue;
+    dropRestored(receiver, node, kept);
+    for (const cursor of open) {
+      if (cursor.isClosed || kept.has(cursor.key)) continue;
       // Subscribed to a topic that was deleted, and created again under the same name: ends with the deletion (§1.5).
       if (cursor.at.seq < cursor.feed.deletedSeq) continue;
       this.#close(cursor);
+      // delivery.md §8.1: what has not left yet stays here.
+      if (!mayReceive) receiver.port.withdraw?.(cursor.key);
     }
-    if (!mayReceive) return;
+    if (!mayReceive) {
+      for (const { jid } of wanted) {
+        // delivery.md §8.3: whatever is published until it may hear the topic again is never delivered.
+        if (jid === receiver.account) await this.#skip(record, jid);
+      }
+      return;
+    }
     for (const subscription of wanted) {
       if (receiver.cursors.has(cursorKey(node, subscription.jid, receiver))) continue;
       await this.#open(receiver, record, subscription);
@@ -311,7 +548,9 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     }
     // Judged by what was read before the feed heard of a change of rights: judge again.
     const feed = this.#feeds.get(node);
-    if (feed && record.head.seq < feed.head.seq && record.accessToken !== feed.accessToken) loading.again = true;
+    // A log that ends before what was heard earlier than it was read is not the one that was heard.
+    if (feed && record.head.seq < heardSeq && record.head.seq < feed.head.seq) void this.#hold(feed, 'forked');
+    else if (feed && record.head.seq < feed.head.seq && record.accessToken !== feed.accessToken) loading.again = true;
   }
 
   async #open(receiver: Receiver, record: TopicRecord, subscription: Subscription): Promise<void> {
@@ -321,6 +560,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     const stored = isBare ? await this.#deps.topics.position(node, jid) : start;
     const feed = await this.#follow(node);
     const key = cursorKey(node, jid, receiver);
+    const restored = await this.#restoredPlace(receiver, node, key);
     if (!feed || !stored || receiver.isEnded || receiver.cursors.has(key)) return;
     const isDurable = isBare && !feed.startsAtHead;
     let subscriber = feed.subscribers.get(jid);
@@ -329,17 +569,36 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       feed.subscribers.set(jid, subscriber);
     }
     let at = later(stored, start);
+    if (restored) at = later(restored.at, start);
     // Written by this instance a moment ago, or not yet.
-    if (isDurable) at = later(at, acknowledgedBy(subscriber));
+    else if (isDurable) at = later(at, acknowledgedBy(subscriber));
     // delivery.md §4.1, §9.2: nothing is kept from before the session.
     else if (sinceMs < receiver.startedMs) at = later(feed.head, start);
     // A store that was set back to an older state: go on from what there is.
     if (at.seq > feed.head.seq && at.seq > record.head.seq) at = later(feed.head, start);
     const cursor = new Cursor(receiver, feed, subscriber, eventPrefix(node, jid), key, at);
+    if (restored) {
+      cursor.sentSeq = restored.sentSeq;
+      cursor.acknowledged = restored.acknowledged;
+    }
     cursor.setsAside = isDurable && this.#strikes.isOut(node, jid, at.seq);
+    receiver.restored.delete(key);
     receiver.cursors.set(key, cursor);
     feed.add(cursor);
     this.#moved.set(feed, ROUNDS_AFTER_MOVE);
+  }
+
+  /** Where the session stood on another instance, if the log still has that place. */
+  async #restoredPlace(receiver: Receiver, node: string, key: string): Promise<Place | undefined> {
+    const place = receiver.restored.get(key);
+    if (!place || place.at.seq === 0) return place;
+    const page = await this.#deps.topics.readLog(node, { seq: place.at.seq - 1, uid: '' }, 1, 0);
+    const [entry] = page === 'gone' ? [] : page.entries;
+    const isDropped =
+      page === 'gone' || page.head.seq < place.at.seq || (entry?.seq === place.at.seq && isAnotherUid(entry.uid, place.at.uid));
+    if (!isDropped) return place;
+    receiver.restored.delete(key);
+    return undefined;
   }
 
   /** Follow: hear the bells, then read the head; what rang between is taken after it (delivery.md §3.1). */
@@ -363,6 +622,16 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     return feed;
   }
 
+  #forked(node: string): void {
+    const feed = this.#feeds.get(node);
+    if (feed) void this.#hold(feed, 'forked');
+  }
+
+  /** A primary that was a replica may lack what this instance wrote last (delivery.md §3.4). */
+  #primaryChanged(nodes: readonly string[]): void {
+    for (const node of nodes) this.#feeds.get(node)?.forgetStored();
+  }
+
   #hear({ node, entries, record }: Appended): void {
     const feed = this.#feeds.get(node);
     if (feed) feed.take(entries, record);
@@ -370,31 +639,50 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   /** May the session still be told of this topic: its role's grant, and the account's standing there (D11). */
-  async #mayReceive(receiver: Receiver, record: TopicRecord): Promise<boolean> {
+  async #mayReceive(account: string, role: string, record: TopicRecord): Promise<boolean> {
     const { topics } = this.#deps;
-    const { role } = receiver.port;
     if (!this.#mayHear(role, record.node)) return false;
-    const affiliation = await topics.affiliation(record.node, receiver.account);
+    const affiliation = await topics.affiliation(record.node, account);
     const isApproved = this.#deps.policy.approves(role, record.node);
     return maySubscriptionStand(effectiveAffiliation(affiliation, isApproved), record.config.accessModel);
   }
 
-  /** Rights changed: nobody gets a further entry of the topic before each session was judged again (delivery.md §8.1). */
-  async #judge(feed: Feed): Promise<void> {
-    this.#rejudge.add(feed);
-    if (feed.isJudging) return;
-    feed.isJudging = true;
-    while (this.#rejudge.delete(feed)) {
+  /**
+   * Nobody gets a further entry of the topic before what it is held for is done: each session judged again when rights changed
+   * (delivery.md §8.1), or cursors set back after a fork (§1.3).
+   */
+  async #hold(feed: Feed, why: Hold): Promise<void> {
+    const due = this.#held[why];
+    due.add(feed);
+    if (feed.isHeldFor(why)) return;
+    feed.hold(why);
+    while (due.delete(feed)) {
       try {
-        const receivers = new Set([...feed.cursors].map((cursor) => cursor.receiver));
-        await Promise.all([...receivers].map((receiver) => this.#look(receiver, feed.node, false)));
+        if (why === 'judging') await this.#judge(feed);
+        else await this.#heal(feed);
       } catch (error) {
-        this.#deps.log.error({ err: error, node: feed.node }, 'could not judge sessions again; the topic waits');
+        this.#deps.log.error({ err: error, node: feed.node, why }, 'a topic waits: the store could not be read; trying again');
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
-        this.#rejudge.add(feed);
+        due.add(feed);
       }
     }
-    feed.judged();
+    feed.release(why);
+  }
+
+  async #judge(feed: Feed): Promise<void> {
+    const receivers = new Set([...feed.cursors].map((cursor) => cursor.receiver));
+    await Promise.all([...receivers].map((receiver) => this.#look(receiver, feed.node, false)));
+  }
+
+  async #heal(feed: Feed): Promise<void> {
+    const before = feed.head;
+    await healFork(feed, this.#deps.topics);
+    this.#deps.log.warn(
+      { node: feed.node, heard: before, head: feed.head },
+      'entries that were delivered are not in the log any more, a failover dropped them; consumers go on from the log',
+    );
+    // Rights may have been dropped with them.
+    void this.#hold(feed, 'judging');
   }
 
   /** Whether the role is told of the topic at all, whatever the subscription says (design D11). */
@@ -406,6 +694,8 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   /** The index names a topic without a subscription: it was deleted while the account was away (delivery.md §1.5). */
   async #tellDeparted(receiver: Receiver, node: string, record: TopicRecord | undefined): Promise<void> {
     const { topics } = this.#deps;
+    // Told on the instance that it comes from, and sent again.
+    if ([...receiver.ended.values()].some((ended) => ended.node === node)) return;
     // An affiliation is reason enough to be in the index.
     if (record && (await topics.affiliation(node, receiver.account)) !== 'none') return;
     const stone = await topics.tombstone(node);
@@ -433,9 +723,11 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   #ended(cursor: Cursor): void {
-    const { feed, receiver } = cursor;
+    const { feed, receiver, subscriber } = cursor;
     const { key, prefix, sentSeq, at } = cursor;
-    if (sentSeq === at.seq) receiver.ended.set(key, { node: feed.node, record: feed.record, seq: at.seq, prefix });
+    if (sentSeq === at.seq) {
+      receiver.ended.set(key, { node: feed.node, jid: subscriber.jid, record: feed.record, seq: at.seq, prefix });
+    }
     this.#close(cursor);
     // The name may be a new topic by now, to which the account has subscribed already.
     this.#look(receiver, feed.node, false).catch((error: unknown) => {
@@ -448,9 +740,13 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   #gap(cursor: Cursor, from: number, to: number): void {
     const { receiver, feed, subscriber } = cursor;
+    this.#countGap(cursor, from, to);
+    receiver.port.sendStanza(this.#encoder.gap(feed.node, subscriber.jid, from, to));
+  }
+
+  #countGap({ receiver, feed }: Cursor, from: number, to: number): void {
     this.#gaps += 1;
     this.#deps.log.warn({ jid: receiver.fullJid, node: feed.node, from, to }, 'a consumer was told of a gap');
-    receiver.port.sendStanza(this.#encoder.gap(feed.node, subscriber.jid, from, to));
   }
 
   // Positions
@@ -467,6 +763,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   /** One round of the positions: every topic whose figures moved, one step each. Never rejects. */
   async writePositions(): Promise<void> {
+    if (!this.#mayWrite) return;
     const feeds = [...this.#moved];
     for (const [feed, rounds] of feeds) {
       if (rounds <= 1) this.#moved.delete(feed);
@@ -482,30 +779,26 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   /** One step at a time for each topic; each is decided from what is known when its turn comes. */
-  #write(feed: Feed): Promise<void> {
+  #write(feed: Feed, isParting = false): Promise<void> {
     const before = this.#writing.get(feed);
-    const writing = (before ?? Promise.resolve()).then(() => this.#writeOnce(feed));
+    const writing = (before ?? Promise.resolve()).then(() => this.#writeOnce(feed, isParting));
     this.#writing.set(feed, writing);
     return writing.finally(() => {
       if (this.#writing.get(feed) === writing) this.#writing.delete(feed);
     });
   }
 
-  async #writeOnce(feed: Feed): Promise<void> {
-    const step = decidePositions(feed, this.#deps.instanceId);
+  async #writeOnce(feed: Feed, isParting: boolean): Promise<void> {
+    if (!this.#mayWrite || feed.isHeldFor('forked')) {
+      this.#moved.set(feed, ROUNDS_AFTER_MOVE);
+      return;
+    }
+    const { epoch } = feed;
+    const step = decidePositions(feed, this.#instanceId, isParting);
     if (step) {
       try {
         const written = await this.#deps.topics.update(feed.node, step.update);
-        if (written !== 'gone' && written.refused.length > 0) {
-          this.#deps.log.debug(
-            { node: feed.node, refused: written.refused.length },
-            'positions refused: their subscriptions are over',
-          );
-        }
-        positionsWritten(feed, step);
-        for (const subscriber of step.parting) {
-          if (subscriber.cursors.size === 0) feed.subscribers.delete(subscriber.jid);
-        }
+        this.#written(feed, epoch, step, new Set(written === 'gone' ? [] : written.refused));
       } catch (error) {
         this.#deps.log.error({ err: error, node: feed.node }, 'could not write positions; trying again');
         this.#moved.set(feed, ROUNDS_AFTER_MOVE);
@@ -521,12 +814,52 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       this.#deps.log.warn({ err: error, node: feed.node }, 'could not stop following a topic');
     });
   }
+
+  #written(feed: Feed, epoch: number, step: PositionStep, refused: ReadonlySet<string>): void {
+    for (const subscriber of step.parting) {
+      if (subscriber.cursors.size === 0) feed.subscribers.delete(subscriber.jid);
+    }
+    // What was found out meanwhile counts: it is written again.
+    if (feed.epoch !== epoch) return;
+    if (refused.has('')) {
+      // The log does not have the place that everybody here has passed.
+      void this.#hold(feed, 'forked');
+      return;
+    }
+    positionsWritten(feed, step, refused);
+    for (const jid of refused) {
+      // Its subscription is over, or its place is not the log's.
+      for (const { receiver } of feed.subscribers.get(jid)?.cursors ?? []) {
+        this.#look(receiver, feed.node, false).catch((error: unknown) => {
+          this.#deps.log.error(
+            { err: error, jid, node: feed.node },
+            'could not look at a subscription whose position was refused',
+          );
+        });
+      }
+    }
+  }
+
+  get #mayWrite(): boolean {
+    return this.#isClosing || this.#deps.mayServe === undefined || this.#deps.mayServe();
+  }
 }
+
+const NOTHING = Buffer.alloc(0);
 
 const later = (a: EntryId, b: EntryId): EntryId => (b.seq > a.seq ? b : a);
 
 /** Events for a full JID are told apart from those for the account, which the same session may get as well. */
 const cursorKey = (node: string, jid: string, receiver: Receiver): string =>
   jid === receiver.account ? node : `${node}\u0000${jid}`;
+
+/** Places of a session that has no business at the topic any more. */
+function dropRestored(receiver: Receiver, node: string, kept: ReadonlySet<string>): void {
+  for (const key of receiver.restored.keys()) {
+    if (nodeOfKey(key) === node && !kept.has(key)) receiver.restored.delete(key);
+  }
+}
+
+const nodeOfKey = (key: string): string => key.split('\u0000', 1)[0]!;
 
 const isStarted = (receiver: Receiver): boolean => receiver.startedMs !== Number.POSITIVE_INFINITY;

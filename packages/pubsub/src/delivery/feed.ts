@@ -23,14 +23,28 @@ export interface FeedContext {
   gap(cursor: Cursor, from: number, to: number): void;
   /** The topic was deleted, and the cursor has come to that entry. */
   ended(cursor: Cursor): void;
-  /** The access token changed: calls `judged` once every session was judged again. */
+  /** The access token changed: holds the feed for `judging` until every session was judged again. */
   judge(feed: Feed): void;
+  /** What was heard is not what the log has: holds the feed for `forked` until it has gone back (delivery.md §1.3). */
+  forked(feed: Feed): void;
+  /** False: nothing may be handed out (delivery.md §7.2); `goOn` is called when it may be again. */
+  mayServe(): boolean;
   /** Something about the positions at this topic changed. */
   moved(feed: Feed): void;
   failed(error: unknown, feed: Feed): void;
 }
 
 type Advanced = 'live' | 'waiting' | 'behind';
+
+/** Why a feed hands nothing out for now. */
+export type Hold = 'judging' | 'forked';
+
+let generations = 0;
+/** Never twice, for pages outlive the feed that read them. */
+const nextGeneration = (): number => {
+  generations += 1;
+  return generations;
+};
 
 /**
  * One topic that this instance follows: hears its bells, keeps its last entries, and moves the cursors of its sessions
@@ -50,13 +64,19 @@ export class Feed {
   headTwoAgo: EntryId;
   /** What the store has as this instance's watermark here, as far as this instance wrote it. */
   watermark: EntryId | undefined;
-  /** Access token of the newest entry; differs from what sessions were judged by while `isJudging`. */
+  /** Changes when what is known of the store's positions here does not hold any more: a step under way proves nothing. */
+  epoch = 0;
+  /** Access token of the newest entry; differs from what sessions were judged by while held for `judging`. */
   accessToken: string;
-  isJudging = false;
+  /** Hands nothing out. Entries are heard meanwhile, but for a feed that is `forked`: it reads them from the log. */
+  isHeld = false;
+  /** The newest entry that rang while the feed was `forked`. */
+  rungSeq = 0;
   /** The newest deletion heard, 0 when none: who stands before it is told of it, though a topic of that name is there again. */
   deletedSeq = 0;
   /** Changes whenever something of the log was withdrawn or the topic was configured: pages read before are of no use. */
-  generation = 0;
+  generation = nextGeneration();
+  readonly #holds = new Set<Hold>();
   readonly #context: FeedContext;
   readonly #live: Cursor[] = [];
   #fanOutAt = 0;
@@ -85,10 +105,29 @@ export class Feed {
 
   /** Takes entries that became durable. */
   take(entries: readonly LogEntry[], record: TopicRecord): void {
+    if (this.isHeldFor('forked')) {
+      this.rungSeq = Math.max(this.rungSeq, entries.at(-1)?.seq ?? 0);
+      return;
+    }
     if (record.head.seq > this.head.seq) this.record = record;
-    for (const entry of entries) this.#take(entry);
+    for (const entry of entries) {
+      if (this.#isOfAnotherLog(entry)) {
+        this.#context.forked(this);
+        this.rungSeq = Math.max(this.rungSeq, entries.at(-1)?.seq ?? 0);
+        return;
+      }
+      this.#take(entry);
+    }
     this.#context.moved(this);
-    if (!this.isJudging) this.#startFanOut();
+    if (!this.isHeld) this.#startFanOut();
+  }
+
+  /** delivery.md §1.3: a known number with another uid, or a neighbour whose predecessor is not ours. */
+  #isOfAnotherLog(entry: LogEntry): boolean {
+    const { seq, uid } = this.head;
+    if (entry.seq === seq + 1) return isAnotherUid(entry.prevUid, uid);
+    if (entry.seq > seq) return false;
+    return isAnotherUid(entry.uid, entry.seq === seq ? uid : (this.ring.get(entry.seq)?.entry.uid ?? ''));
   }
 
   #take(entry: LogEntry): void {
@@ -97,9 +136,9 @@ export class Feed {
     if (entry.seq !== this.head.seq + 1) this.ring.clear();
     if (entry.kind === 'retracted' || entry.kind === 'purged' || entry.kind === 'deleted') {
       this.ring.withdraw(entry);
-      this.generation += 1;
+      this.generation = nextGeneration();
     } else if (entry.kind === 'configured') {
-      this.generation += 1;
+      this.generation = nextGeneration();
     }
     if (entry.kind === 'deleted') this.deletedSeq = entry.seq;
     this.ring.push(new Slot(entry, this.record, this.#context.encoder));
@@ -110,11 +149,73 @@ export class Feed {
     this.#context.judge(this);
   }
 
-  /** Everybody was judged by the current access token: goes on where it stopped. */
-  judged(): void {
-    this.isJudging = false;
+  // Holding, going back
+
+  isHeldFor(why: Hold): boolean {
+    return this.#holds.has(why);
+  }
+
+  hold(why: Hold): void {
+    this.#holds.add(why);
+    this.isHeld = true;
+    if (why === 'forked') this.rungSeq = 0;
+  }
+
+  release(why: Hold): void {
+    this.#holds.delete(why);
+    this.isHeld = this.#holds.size > 0;
+    this.goOn();
+  }
+
+  /** Goes on where it stopped, if it may. */
+  goOn(): void {
+    if (this.isHeld) return;
     this.#startFanOut();
     for (const cursor of this.cursors) if (!cursor.isLive) this.#wake(cursor);
+  }
+
+  /**
+   * The log has other entries than were heard after `head`: goes back to it, and with it everybody who stands beyond the
+   * place that `placeOf` knows for them. What came after is taken anew (delivery.md §1.3).
+   */
+  goBack(head: EntryId, record: TopicRecord, placeOf: (subscriber: Subscriber) => EntryId): void {
+    this.record = record;
+    this.head = head;
+    this.headOneAgo = earlier(this.headOneAgo, head);
+    this.headTwoAgo = earlier(this.headTwoAgo, head);
+    if (this.deletedSeq > head.seq) this.deletedSeq = 0;
+    // All of it: an entry may have been withdrawn by one that never was.
+    this.ring.clear();
+    this.#context.rings.pushed(this.ring);
+    this.generation = nextGeneration();
+    this.forgetStored();
+    for (const subscriber of this.subscribers.values()) {
+      const place = placeOf(subscriber);
+      subscriber.acknowledged = earlier(subscriber.acknowledged, place);
+      for (const cursor of subscriber.cursors) {
+        cursor.page = undefined;
+        if (cursor.at.seq <= place.seq) continue;
+        this.#removeLive(cursor);
+        cursor.receiver.waiting.add(cursor);
+        cursor.goBack(place);
+      }
+    }
+  }
+
+  /** Takes entries of the log while the feed is `forked`. */
+  takeAgain(entries: readonly LogEntry[]): void {
+    for (const entry of entries) this.#take(entry);
+  }
+
+  /** What this instance wrote of positions may be gone, or counts for nothing any more: all of it is written again. */
+  forgetStored(): void {
+    this.epoch += 1;
+    this.watermark = undefined;
+    for (const subscriber of this.subscribers.values()) {
+      subscriber.isDelegated = false;
+      subscriber.storedSeq = 0;
+    }
+    this.#context.moved(this);
   }
 
   // Fan-out
@@ -131,7 +232,7 @@ export class Feed {
   #runFanOut(mayGoOn: () => boolean): boolean {
     const live = this.#live;
     let untilClock = CLOCK_EVERY;
-    while (!this.isJudging) {
+    while (!this.isHeld && (untilClock < CLOCK_EVERY || this.#context.mayServe())) {
       if (this.#fanOutAt >= live.length) {
         // Entries heard during this round did not reach the cursors that had had their turn.
         if (this.#fanOutHead === this.head.seq) break;
@@ -213,7 +314,7 @@ export class Feed {
   }
 
   #wake(cursor: Cursor): void {
-    if (this.isJudging || cursor.isQueued || cursor.isClosed) return;
+    if (this.isHeld || cursor.isQueued || cursor.isClosed || !this.#context.mayServe()) return;
     const advanced = this.#advance(cursor);
     if (advanced === 'live') this.#joinLive(cursor);
     else if (advanced === 'behind') this.#queue(cursor);
@@ -267,12 +368,16 @@ export class Feed {
   #catchUp(cursor: Cursor): boolean {
     const { page } = cursor;
     cursor.page = undefined;
-    if (cursor.isClosed || this.isJudging) {
+    if (cursor.isClosed || this.isHeld || !this.#context.mayServe()) {
       cursor.isQueued = false;
       return true;
     }
     const before = cursor.at.seq;
     if (page) this.#handPage(cursor, page);
+    if (this.isHeld) {
+      cursor.isQueued = false;
+      return true;
+    }
     const advanced = this.#advance(cursor);
     if (advanced !== 'behind') {
       cursor.isQueued = false;
@@ -294,6 +399,14 @@ export class Feed {
   }
 
   #handPage(cursor: Cursor, page: SlotPage): void {
+    const [first] = page.slots;
+    const isAnother = first?.entry.seq === cursor.at.seq + 1 && isAnotherUid(first.entry.prevUid, cursor.at.uid);
+    if (isAnother || page.head.seq < cursor.at.seq) {
+      // A place that the log does not have; whoever is not set back from it goes on by number alone.
+      cursor.at = { seq: cursor.at.seq, uid: '' };
+      this.#context.forked(this);
+      return;
+    }
     const next = cursor.at.seq + 1;
     if (page.firstSeq > next && page.firstSeq - 1 <= this.head.seq) {
       // Retention has passed the position (delivery.md §9.1).
@@ -330,3 +443,8 @@ export class Feed {
     );
   }
 }
+
+const earlier = (a: EntryId, b: EntryId): EntryId => (b.seq < a.seq ? b : a);
+
+/** Whether two uids of one number name different entries; one is '' where it is not known. */
+export const isAnotherUid = (a: string, b: string): boolean => a !== '' && b !== '' && a !== b;

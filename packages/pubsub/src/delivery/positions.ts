@@ -20,9 +20,10 @@ export function acknowledgedBy(subscriber: Subscriber): EntryId {
 
 /**
  * What has to be written for one topic (delivery.md §5.3): own numbers of those that lag or left, delegation of those that
- * caught up, and the watermark for all that stay delegated. Undefined when the store knows it all.
+ * caught up, and the watermark for all that stay delegated. Undefined when the store knows it all. `isParting`: all of them
+ * are about to leave, and get their own numbers.
  */
-export function decidePositions(feed: Feed, instance: string): PositionStep | undefined {
+export function decidePositions(feed: Feed, instance: string, isParting = false): PositionStep | undefined {
   const settle = new Map<string, EntryId>();
   const delegate = new Map<string, EntryId>();
   const parting: Subscriber[] = [];
@@ -37,7 +38,7 @@ export function decidePositions(feed: Feed, instance: string): PositionStep | un
     }
     const hasLeft = subscriber.cursors.size === 0;
     if (hasLeft) parting.push(subscriber);
-    if (hasLeft || acknowledged.seq < floor) {
+    if (hasLeft || isParting || acknowledged.seq < floor) {
       if (subscriber.isDelegated || acknowledged.seq > subscriber.storedSeq) settle.set(subscriber.jid, acknowledged);
       continue;
     }
@@ -52,19 +53,17 @@ export function decidePositions(feed: Feed, instance: string): PositionStep | un
   return { update: { instance, settle, delegate, ...(watermark ? { watermark } : {}) }, parting };
 }
 
-/** The step is durable. */
-export function positionsWritten(feed: Feed, { update }: PositionStep): void {
+/** The step is durable, but for the positions of those JIDs that were refused. */
+export function positionsWritten(feed: Feed, { update }: PositionStep, refused: ReadonlySet<string>): void {
   if (update.watermark) feed.watermark = update.watermark;
-  for (const [jid, { seq }] of update.settle) {
-    const subscriber = feed.subscribers.get(jid);
-    if (!subscriber) continue;
-    subscriber.isDelegated = false;
-    subscriber.storedSeq = Math.max(subscriber.storedSeq, seq);
-  }
-  for (const [jid, { seq }] of update.delegate) {
-    const subscriber = feed.subscribers.get(jid);
-    if (!subscriber) continue;
-    subscriber.isDelegated = true;
-    subscriber.storedSeq = Math.max(subscriber.storedSeq, seq);
-  }
+  const written = (places: ReadonlyMap<string, EntryId>, isDelegated: boolean) => {
+    for (const [jid, { seq }] of places) {
+      const subscriber = feed.subscribers.get(jid);
+      if (!subscriber || refused.has(jid)) continue;
+      subscriber.isDelegated = isDelegated;
+      subscriber.storedSeq = Math.max(subscriber.storedSeq, seq);
+    }
+  };
+  written(update.settle, false);
+  written(update.delegate, true);
 }

@@ -1,5 +1,5 @@
 import type { EntryRef } from '@xmpp-grid/stream';
-import type { LogEntry } from '../log/entry.ts';
+import type { EntryId, LogEntry } from '../log/entry.ts';
 import type { TopicRecord } from '../store/topic-store.ts';
 import type { EventEncoder } from './event.ts';
 
@@ -72,6 +72,15 @@ export class Ring {
 
   get(seq: number): Slot | undefined {
     return this.#slots[seq - this.#first];
+  }
+
+  /** All that it has, and what the oldest says of the one before it; in order. */
+  places(): readonly EntryId[] {
+    const [oldest] = this.#slots;
+    if (!oldest) return [];
+    const before = { seq: oldest.entry.seq - 1, uid: oldest.entry.prevUid };
+    const all = this.#slots.map(({ entry: { seq, uid } }) => ({ seq, uid }));
+    return [before, ...all];
   }
 
   withdraw(entry: LogEntry): void {
