@@ -8,7 +8,7 @@ import type { Element } from '@xmpp-grid/stream';
 import type { RawClient } from '../support/raw-client.ts';
 import type { TestInstance } from '../support/start-instance.ts';
 import { type Expectation, ExpectedDelivery, type ModelSession } from './expected-delivery.ts';
-import { lineOf, nextOperation, type Operation, opening, PARTIES, Random, ROLES } from './operations.ts';
+import { lineOf, nextOperation, type Operation, opening, PARTIES, Random, ROLES, rolesSetting } from './operations.ts';
 import { bareOf, type Fields, type LogEntry, type Outcome, ReferenceBroker, type Request } from './reference.ts';
 import { answerLine, authorizationXml, hear, publishedId, requestXml } from './wire.ts';
 
@@ -17,6 +17,8 @@ const SM = 'urn:xmpp:sm:3';
 const ARRIVAL_MS = 6_000;
 /** The same while a script is cut down, where what never comes is waited for again and again. */
 const REPLAY_ARRIVAL_MS = 1_000;
+/** A stream ends when `<r/>` stays unanswered for 60 s (delivery.md §6.1): on a slow machine clients answer before that. */
+const ANSWER_MS = 30_000;
 /** Runs of one cut-down; a script of 200 operations needs about a third. */
 const MOST_REPLAYS = 150;
 
@@ -46,6 +48,14 @@ export interface Difference {
   readonly what: string;
 }
 
+/** Settings of an instance that the checker runs against. */
+export const SETTINGS = {
+  roles: rolesSetting,
+  'log.level': 'error',
+  // A broken stream waits for its client however slow the machine is.
+  'streamManagement.resumeTimeoutMs': 86_400_000,
+};
+
 /** What an episode runs on: instances that share one store, with the profile of their configuration. */
 export interface Grid {
   readonly instances: readonly TestInstance[];
@@ -62,7 +72,11 @@ interface Connected {
   smId: string | undefined;
   /** Stanzas received since stream management was enabled, and how many the server knows of. */
   received: number;
+  /** Which of them a message is. */
+  readonly places: WeakMap<Element, number>;
   acknowledged: number;
+  /** When the server asked for a count that it did not get yet. */
+  askedAtMs: number | undefined;
 }
 
 /** One sequence of operations on fresh accounts and topics. */
@@ -134,6 +148,7 @@ class Episode {
     if (mostRestMs !== undefined) await sleep(this.#rests.below(mostRestMs + 1));
     try {
       const what = (await this.#perform(operation)) ?? (await this.#compareMessages());
+      await this.#answerInTime();
       return what === undefined ? undefined : { operation, what };
     } catch (error) {
       return { operation, what: `the run broke: ${(error as Error).stack}` };
@@ -208,12 +223,21 @@ class Episode {
   }
 
   #connect(by: string, client: RawClient): Connected {
-    const connected: Connected = { client, smId: undefined, received: 0, acknowledged: 0 };
+    const connected: Connected = {
+      client,
+      smId: undefined,
+      received: 0,
+      places: new WeakMap(),
+      acknowledged: 0,
+      askedAtMs: undefined,
+    };
     this.#connections.set(by, connected);
     client.keepsBytes = false;
     client.tap = (element) => {
+      if (element.name === 'r') connected.askedAtMs ??= Date.now();
       if (!['iq', 'message', 'presence'].includes(element.name)) return element.name === 'r' || element.name === 'a';
       connected.received++;
+      connected.places.set(element, connected.received);
       if (element.name === 'iq' && element.attrs.type === 'get') {
         client.send(`<iq type='result' id='${element.attrs.id}' to='${element.attrs.from ?? client.domain}'/>`);
         return true;
@@ -224,8 +248,26 @@ class Episode {
   }
 
   #acknowledge(connected: Connected): void {
-    connected.acknowledged = connected.received;
-    connected.client.send(`<a xmlns='${SM}' h='${connected.received}'/>`);
+    connected.acknowledged = this.#compared(connected);
+    connected.askedAtMs = undefined;
+    connected.client.send(`<a xmlns='${SM}' h='${connected.acknowledged}'/>`);
+  }
+
+  /** Stanzas received, up to the first message that was not looked at. */
+  #compared({ client, received, places }: Connected): number {
+    const first = client.inbox.find(({ name }) => name === 'message');
+    return first === undefined ? received : (places.get(first) as number) - 1;
+  }
+
+  async #answerInTime(): Promise<void> {
+    for (const session of this.#delivery.sessions) {
+      if (session.isBroken) continue;
+      const connected = this.#connection(`${session.name}/${session.resource}`);
+      if (Date.now() - (connected.askedAtMs ?? Number.POSITIVE_INFINITY) < ANSWER_MS) continue;
+      this.#acknowledge(connected);
+      this.#delivery.acknowledge(session);
+      await this.#marker(connected.client);
+    }
   }
 
   async #resume(session: ModelSession, saysAll: boolean): Promise<string | undefined> {
@@ -236,7 +278,7 @@ class Episode {
     await client.openStream();
     await client.startTls();
     await client.scram(this.#prefix + session.name, this.#prefix + session.name);
-    const h = saysAll ? old.received : old.acknowledged;
+    const h = saysAll ? this.#compared(old) : old.acknowledged;
     const connected = this.#connect(by, client);
     connected.smId = old.smId;
     connected.received = h;

@@ -7,8 +7,7 @@
 
 import { parseArgs } from 'node:util';
 import { startTestInstance } from '../support/start-instance.ts';
-import { check, tableOf } from './checker.ts';
-import { rolesSetting } from './operations.ts';
+import { check, SETTINGS, tableOf } from './checker.ts';
 
 const { values } = parseArgs({
   options: {
@@ -43,7 +42,7 @@ if (
 }
 
 process.stdout.write(`seed ${seed}, ${operations} operations, profile ${profile}\n`);
-const instance = await startTestInstance({ profile, settings: { roles: rolesSetting, 'log.level': 'error' } });
+const instance = await startTestInstance({ profile, settings: SETTINGS });
 try {
   const report = await check({ instances: [instance], profile, mostRestMs }, seed, operations, (line) =>
     process.stdout.write(`${line}\n`),

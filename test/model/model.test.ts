@@ -5,8 +5,8 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestInstance, type TestInstance } from '../support/start-instance.ts';
-import { check, type Grid, replay, tableOf } from './checker.ts';
-import { type Operation, rolesSetting } from './operations.ts';
+import { check, type Grid, replay, SETTINGS, tableOf } from './checker.ts';
+import type { Operation } from './operations.ts';
 
 describe.each([
   ['grid', 1, 1_200],
@@ -15,7 +15,7 @@ describe.each([
   let instance: TestInstance;
   let grid: Grid;
   beforeAll(async () => {
-    instance = await startTestInstance({ profile, settings: { roles: rolesSetting, 'log.level': 'error' } });
+    instance = await startTestInstance({ profile, settings: SETTINGS });
     grid = { instances: [instance], profile };
   });
   afterAll(async () => {
