@@ -1,0 +1,198 @@
+import { seededRandom } from '../../../bench/driver/report-payload.ts';
+import type { TestCluster } from '../../support/start-cluster.ts';
+import { until } from '../../support/until.ts';
+import { Checker, type CheckReport } from '../checker.ts';
+import type { Timeline } from '../timeline.ts';
+import { Consumer } from './consumer.ts';
+import type { PlatformOptions } from './platform.ts';
+import { Provider } from './provider.ts';
+
+export interface LoadOptions {
+  readonly topics: number;
+  readonly providersPerTopic: number;
+  /** Each subscribes to every topic. */
+  readonly consumers: number;
+  /** Sessions of each consumer's account. */
+  readonly resources: number;
+  /** Mean pause of a provider between two publishes, ms. */
+  readonly intervalMs: number;
+  readonly management: PlatformOptions['management'];
+  /** Consumers log in by certificate. */
+  readonly external: boolean;
+  readonly silenceMs: number;
+}
+
+export const DEFAULT_LOAD: LoadOptions = {
+  topics: 2,
+  providersPerTopic: 2,
+  consumers: 20,
+  resources: 1,
+  intervalMs: 10,
+  management: 'resume',
+  external: false,
+  silenceMs: 3_000,
+};
+
+/** Everything that was published reaches everybody within this time after the last fault, or counts as lost, ms. */
+const SETTLE_MS = 60_000;
+/** Logins under way at once while a run is prepared. */
+const LOGINS = 16;
+
+/** Providers, consumers and an auditor at one cluster: topics and accounts of its own for each seed. */
+export class Load {
+  readonly checker = new Checker();
+  readonly providers: readonly Provider[];
+  readonly consumers: readonly Consumer[];
+  readonly nodes: readonly string[];
+  readonly options: LoadOptions;
+  readonly #auditor: Consumer;
+  readonly #timeline: Timeline;
+
+  private constructor(cluster: TestCluster, seed: number, options: LoadOptions, timeline: Timeline, certificates: Certificates) {
+    this.options = options;
+    this.#timeline = timeline;
+    this.nodes = Array.from({ length: options.topics }, (_, i) => `seed-${seed}-topic-${i}`);
+    let count = 0;
+    const platform = (user: string, resource: string, more: Partial<PlatformOptions> = {}): PlatformOptions => ({
+      user,
+      resource,
+      domain: cluster.domain,
+      ca: cluster.ca,
+      ports: () => cluster.ports(),
+      management: options.management,
+      silenceMs: options.silenceMs,
+      random: seededRandom(seed * 100_003 + ++count),
+      timeline,
+      ...more,
+    });
+    const { broker } = cluster;
+    this.providers = this.nodes.flatMap((node, t) =>
+      Array.from(
+        { length: options.providersPerTopic },
+        (_, i) =>
+          new Provider(platform(`p${t * options.providersPerTopic + i}`, `s${seed}`, { management: 'resume' }), this.checker, {
+            broker,
+            node,
+            intervalMs: options.intervalMs,
+          }),
+      ),
+    );
+    this.consumers = Array.from({ length: options.consumers * options.resources }, (_, i) => {
+      const user = `c${Math.floor(i / options.resources)}`;
+      const certificate = certificates.get(user);
+      const more = certificate === undefined ? {} : { certificate };
+      return new Consumer(platform(user, `s${seed}-${i % options.resources}`, more), this.checker, broker);
+    });
+    this.#auditor = new Consumer(platform(`auditor-${seed}`, 'r', { management: 'none' }), this.checker, broker);
+  }
+
+  /** Accounts, topics and subscriptions; everybody is connected when it resolves. */
+  static async prepare(cluster: TestCluster, seed: number, options: LoadOptions, timeline: Timeline): Promise<Load> {
+    const certificates: Certificates = new Map();
+    const [first] = cluster.instances;
+    if (first === undefined) throw new Error('a cluster has instances');
+    if (options.external) {
+      for (let i = 0; i < options.consumers; i++) {
+        const issued = await first.certificates.platform(`c${i}`);
+        certificates.set(`c${i}`, { cert: issued.certificate, key: issued.key });
+      }
+    }
+    const load = new Load(cluster, seed, options, timeline, certificates);
+    const users = new Set([...load.providers, ...load.consumers, load.#auditor].map(({ platform }) => platform.options.user));
+    await first.admin(async (admin) => {
+      for (const name of users) await admin.platformAdd({ name, password: name, role: 'demo', replace: true });
+    });
+    await Promise.all(load.providers.map((provider) => provider.platform.start()));
+    for (const [t, node] of load.nodes.entries()) {
+      const [owner, ...others] = load.providers.slice(t * options.providersPerTopic, (t + 1) * options.providersPerTopic);
+      await owner?.create(node);
+      if (others.length > 0)
+        await owner?.affiliate(
+          node,
+          others.map((other) => other.platform.jid),
+          'publisher',
+        );
+    }
+    await eachOf([...load.consumers, load.#auditor], LOGINS, async (consumer) => {
+      load.checker.expect(consumer.name, load.nodes);
+      await consumer.platform.start();
+      for (const node of load.nodes) await consumer.subscribe(node);
+    });
+    await load.#auditor.platform.stop();
+    timeline.note(
+      `prepared: ${load.consumers.length} consumers, ${load.providers.length} providers, ${load.nodes.length} topics`,
+    );
+    return load;
+  }
+
+  start(): void {
+    for (const provider of this.providers) provider.run();
+  }
+
+  /** Waits until so many more publishes are acknowledged. */
+  async flow(publishes: number, deliveries = 0, deadlineMs = 90_000): Promise<void> {
+    const { acknowledgedCount, deliveryCount } = this.checker;
+    await until(
+      `${publishes} more acknowledged and ${deliveries} more delivered (so far ${acknowledgedCount} and ${deliveryCount})`,
+      () =>
+        this.checker.acknowledgedCount >= acknowledgedCount + publishes &&
+        this.checker.deliveryCount >= deliveryCount + deliveries,
+      deadlineMs,
+    );
+  }
+
+  /** Stops publishing, waits until everybody has everything, and judges. */
+  async finish(): Promise<CheckReport> {
+    await Promise.all(this.providers.map((provider) => provider.finish()));
+    // What has not come before the last event will not come.
+    const markers = this.nodes.map((node) => ({ node, itemId: `${node}.end` }));
+    for (const { node, itemId } of markers) {
+      await this.providers.find((provider) => provider.node === node)?.publish(itemId);
+    }
+    this.#timeline.note('the last events are acknowledged');
+    const all = [...this.consumers, this.#auditor];
+    await this.#auditor.platform.start();
+    const waiting = () =>
+      all
+        .filter(({ name }) => !markers.every(({ node, itemId }) => this.checker.has(name, node, itemId)))
+        .map(({ name }) => name);
+    await until('everybody has the last events', () => waiting().length === 0, SETTLE_MS).catch(() => {
+      const [first, ...others] = waiting();
+      if (first === this.#auditor.name) throw new Error('the auditor did not receive the log');
+      this.#timeline.note(`${first} and ${others.length} others never received the last events`);
+    });
+    await this.stop();
+    return this.checker.report(this.#auditor.name);
+  }
+
+  /** When everybody was served again after `sinceMs`, ms after it; undefined: not everybody was. */
+  recoveredMs(sinceMs: number): number | undefined {
+    let last = sinceMs;
+    for (const { acknowledgements } of this.providers) {
+      const first = acknowledgements.find(({ sentMs }) => sentMs >= sinceMs);
+      if (first === undefined) return undefined;
+      last = Math.max(last, first.atMs);
+    }
+    for (const { name } of this.consumers) {
+      const first = this.checker.firstSince(name, sinceMs);
+      if (first === undefined) return undefined;
+      last = Math.max(last, first);
+    }
+    return last - sinceMs;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.consumers, ...this.providers, this.#auditor].map(({ platform }) => platform.stop()));
+  }
+}
+
+type Certificates = Map<string, { readonly cert: string; readonly key: string }>;
+
+/** So many at a time; the first failure ends it. */
+export async function eachOf<T>(all: readonly T[], atATime: number, work: (each: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    while (next < all.length) await work(all[next++] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(all.length, atATime) }, worker));
+}
