@@ -1,9 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { type PlatformAccount, RedisAccountStore, redisClusterSecret } from '@xmpp-grid/auth';
-import { checkDataFormat, DATA_FORMAT, JID, RedisConnections, RedisRefused, StoreUnavailable } from '@xmpp-grid/stream';
+import { AccountRoles, type PlatformAccount, RedisAccountStore, redisClusterSecret } from '@xmpp-grid/auth';
+import {
+  checkDataFormat,
+  DATA_FORMAT,
+  JID,
+  RedisConnections,
+  RedisControlLog,
+  RedisRefused,
+  StoreUnavailable,
+} from '@xmpp-grid/stream';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
-import { connect, recordedLog } from '../stream/support.ts';
+import { connect, recordedLog, until } from '../stream/support.ts';
 import { type SmallCluster, startSmallCluster } from './small-cluster.ts';
 
 /** What only Redis does to accounts, the shared secret and the format of the data (G-012, M-15; design §5). */
@@ -57,6 +65,29 @@ describe.skipIf(!hasRedis(true))('over one Redis', () => {
       expect(await b.put(account('siem', { state: 'disabled' }), version)).not.toBe('stale');
       expect(await a.put(account('siem', { role: 'observer' }), version)).toBe('stale');
       expect((await a.get(account('siem').jid))?.account).toEqual(account('siem', { state: 'disabled' }));
+    });
+
+    it('delivery.md §8.2 a role that one instance changed is the role on the other once the control log tells', async () => {
+      const [here, there] = [await connected(), await connected()];
+      const store = new RedisAccountStore(here);
+      const version = await added(store, 'siem');
+      const { bareString } = account('siem').jid;
+      const roles = new AccountRoles({ accounts: new RedisAccountStore(there) });
+      const heard: string[] = [];
+      const follow = await new RedisControlLog(there, recordedLog()).follow({
+        event: ({ body }) => {
+          roles.invalidate(body);
+          heard.push(body);
+        },
+        judgeAll: () => roles.invalidateAll(),
+      });
+      expect(await roles.roleOf(bareString)).toBe('platform');
+      await store.put(account('siem', { role: 'observer' }), version);
+      expect(await roles.roleOf(bareString)).toBe('platform');
+      await new RedisControlLog(here, recordedLog()).append({ kind: 'account', body: bareString });
+      await until('the other instance hears of it', () => heard.length === 1);
+      expect(await roles.roleOf(bareString)).toBe('observer');
+      await follow.close();
     });
 
     it('that are acknowledged outlive a kill of Redis; while it is away nothing is told as done (design §6)', async () => {

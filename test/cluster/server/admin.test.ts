@@ -197,6 +197,33 @@ describe.each([
     });
 
     it.each([
+      ['not-done', /siem@grid.example was not changed; try again later$/],
+      ['unknown', /did not confirm the change of siem@grid.example: it may have been made or not/],
+    ] as const)('M-15 a write whose outcome is %s is told as such, and nobody is told of a change', async (outcome, message) => {
+      const accounts: AccountStore = {
+        get: (jid) => stores.accounts.get(jid),
+        list: (after, limit) => stores.accounts.list(after, limit),
+        count: () => stores.accounts.count(),
+        put: () => Promise.reject(new StoreUnavailable(outcome, new Error('away'))),
+        remove: () => Promise.reject(new StoreUnavailable(outcome, new Error('away'))),
+      };
+      await admin.platformAdd({ name: 'siem', role: 'platform' });
+      steps.length = 0;
+      const cutOff = makeAdmin({ ...stores, accounts }, steps);
+      const attempts = [
+        () => cutOff.platformAdd({ name: 'siem', role: 'read-only', replace: true }),
+        () => cutOff.platformDisable({ name: 'siem' }),
+        () => cutOff.platformRemove({ name: 'siem' }),
+      ];
+      for (const attempt of attempts) {
+        const failed = attempt();
+        await expect(failed).rejects.toMatchObject({ code: 'store-unavailable' });
+        await expect(failed).rejects.toThrow(message);
+      }
+      expect(steps).toEqual([]);
+    });
+
+    it.each([
       [
         'disabled',
         async () => {
