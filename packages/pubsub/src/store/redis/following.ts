@@ -1,22 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { StoreUnavailable } from '@xmpp-grid/stream';
-import type { Redis } from 'ioredis';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import type { Appended, LogPage } from '../log-reader.ts';
 import type { TopicRecord } from '../topic-store.ts';
-import { within } from './connections.ts';
+import type { Bells } from './bells.ts';
+import { type Checked, HeadChecks } from './head-checks.ts';
 import type { RedisKeys } from './keys.ts';
 import { type Bell, bellOf } from './records.ts';
 
-/** Head checks of this instance in a second (delivery.md §3.3). */
-const CHECKS_PER_S = 2_000;
-const CHECK_EVERY_MS = 1_000;
-/** Channels subscribed again in one command after a broken connection. */
-const SUBSCRIBE_STEP = 500;
 /** How long an own entry waits for the bells of those before it, which come on another connection. */
 const BELLS_MS = 50;
 const RETRY_MS = 1_000;
-const SUBSCRIBE_PAUSE_MS = 20;
 /** Entries that came before their turn; beyond it they are read from the log when it comes. */
 const MAX_AHEAD = 1_000;
 const MAX_AHEAD_BYTES = 4 << 20;
@@ -24,12 +16,10 @@ const PAGE_ENTRIES = 512;
 const PAGE_BYTES = 1 << 20;
 
 export interface FollowingDeps {
-  readonly subscriber: Redis;
+  readonly bells: Bells;
   readonly keys: RedisKeys;
   /** Least time between two head checks of a topic. */
   readonly headCheckMs: number;
-  /** How long a subscription may take to be confirmed. */
-  readonly timeoutMs: number;
   record(node: string): Promise<TopicRecord | undefined>;
   heads(nodes: readonly string[]): Promise<readonly (EntryId | undefined)[]>;
   readLog(node: string, after: EntryId, maxEntries: number, maxBytes: number): Promise<LogPage | 'gone'>;
@@ -39,7 +29,7 @@ export interface FollowingDeps {
   failed(error: unknown): void;
 }
 
-interface Tail {
+interface Tail extends Checked {
   readonly node: string;
   opened: Promise<TopicRecord | undefined>;
   /** Undefined until the head was read; then the newest that is known of the topic. */
@@ -51,46 +41,53 @@ interface Tail {
   isReading: boolean;
   mustReadAgain: boolean;
   timer: NodeJS.Timeout | undefined;
-  checkedMs: number;
   /** Where the tail stood when the log was read last for what `ahead` holds. */
   readFor: number;
+  /** Bells may have been missed before the head was known. */
+  isDoubtful: boolean;
 }
 
 /**
- * Hears the bells of the topics that this instance follows and hands their entries on, each once and in the order of the log.
+ * Takes the bells of the topics that this instance follows and hands their entries on, each once and in the order of the log.
  * A bell is never believed on its own: an entry is taken only next to its predecessor, everything else is read from the log
- * (delivery.md §3). Owns the subscriptions of its connection; when that breaks, all are made anew and every head is compared.
+ * (delivery.md §3).
  */
 export class Following {
   readonly #deps: FollowingDeps;
   readonly #tails = new Map<string, Tail>();
   readonly #byChannel = new Map<string, Tail>();
-  readonly #timer: NodeJS.Timeout;
-  #checkFrom = 0;
-  #isResubscribing = false;
-  #mustResubscribe = false;
-  #isClosed = false;
+  readonly #checks: HeadChecks<Tail>;
 
   constructor(deps: FollowingDeps) {
     this.#deps = deps;
-    deps.subscriber.on('smessageBuffer', (channel: Buffer, message: Buffer) => this.#ring(channel.toString(), message));
-    deps.subscriber.on('ready', () => void this.#resubscribe());
-    // A channel taken from us because its slot moved.
-    deps.subscriber.on('moved', () => void this.#resubscribe());
-    this.#timer = setInterval(() => void this.#checkHeads(), Math.min(CHECK_EVERY_MS, deps.headCheckMs));
-    this.#timer.unref();
+    const tails = this.#tails;
+    this.#checks = new HeadChecks({
+      intervalMs: deps.headCheckMs,
+      all: () => ({ size: tails.size, [Symbol.iterator]: () => tails.values() }),
+      compare: (some) => this.#compare(some),
+    });
   }
 
   close(): void {
-    this.#isClosed = true;
-    clearInterval(this.#timer);
+    this.#checks.close();
     for (const tail of this.#tails.values()) clearTimeout(tail.timer);
     this.#tails.clear();
     this.#byChannel.clear();
   }
 
-  get size(): number {
-    return this.#tails.size;
+  get nodes(): Iterable<string> {
+    return this.#tails.keys();
+  }
+
+  /** Bells of these channels may have been missed. */
+  missed(channels: Iterable<string>): void {
+    const tails: Tail[] = [];
+    for (const channel of channels) {
+      const tail = this.#byChannel.get(channel);
+      if (tail?.record) tails.push(tail);
+      else if (tail) tail.isDoubtful = true;
+    }
+    this.#checks.due(tails);
   }
 
   follow(node: string): Promise<TopicRecord | undefined> {
@@ -106,8 +103,10 @@ export class Following {
       isReading: false,
       mustReadAgain: false,
       timer: undefined,
-      checkedMs: Date.now(),
+      checkedAtMs: performance.now(),
+      activeAtMs: performance.now(),
       readFor: -1,
+      isDoubtful: false,
     };
     this.#tails.set(node, tail);
     this.#byChannel.set(this.#deps.keys.bell(node), tail);
@@ -118,7 +117,7 @@ export class Following {
   /** Subscription confirmed, then head read; what rings between waits in `ahead` (delivery.md §3.1). */
   async #open(tail: Tail): Promise<TopicRecord | undefined> {
     try {
-      await this.#subscribe([this.#deps.keys.bell(tail.node)]);
+      await this.#deps.bells.subscribe(this.#deps.keys.bell(tail.node));
       const record = await this.#deps.record(tail.node);
       if (!record) {
         await this.unfollow(tail.node, tail);
@@ -127,10 +126,10 @@ export class Following {
       tail.record = record;
       tail.head = record.head;
       this.#drain(tail);
-      if (tail.ahead.size > 0) void this.#catchUp(tail);
+      if (tail.ahead.size > 0 || tail.isDoubtful) void this.#catchUp(tail);
       return record;
     } catch (error) {
-      this.#drop(tail);
+      await this.unfollow(tail.node, tail);
       throw error;
     }
   }
@@ -139,13 +138,12 @@ export class Following {
     const tail = this.#tails.get(node);
     if (!tail || (only && tail !== only)) return;
     this.#drop(tail);
-    // A connection that is broken hears nothing, and subscribes to what is followed when it is back.
-    if (this.#deps.subscriber.status !== 'ready') return;
-    await this.#deps.subscriber.sunsubscribe(this.#deps.keys.bell(node)).catch((error: unknown) => this.#deps.failed(error));
+    await this.#deps.bells.unsubscribe(this.#deps.keys.bell(node));
   }
 
   #drop(tail: Tail): void {
     clearTimeout(tail.timer);
+    this.#checks.drop(tail);
     if (this.#tails.get(tail.node) !== tail) return;
     this.#tails.delete(tail.node);
     this.#byChannel.delete(this.#deps.keys.bell(tail.node));
@@ -163,9 +161,11 @@ export class Following {
     return true;
   }
 
-  #ring(channel: string, message: Buffer): void {
+  /** A bell rang. */
+  ring(channel: string, message: Buffer): void {
     const tail = this.#byChannel.get(channel);
     if (!tail) return;
+    tail.activeAtMs = performance.now();
     let bell: Bell;
     try {
       bell = bellOf(message);
@@ -263,12 +263,14 @@ export class Following {
 
   async #readPages(tail: Tail): Promise<void> {
     const { node } = tail;
-    const record = await this.#deps.record(node);
-    // A deleted topic: what it was says how its last entries are told of.
-    if (record) tail.record = record;
     for (;;) {
       const page = await this.#deps.readLog(node, tail.head, PAGE_ENTRIES, PAGE_BYTES);
       if (page === 'gone' || this.#tails.get(node) !== tail) return;
+      // After the page, or its entries could be handed on with a configuration that they ended. Of a deleted topic there is
+      // none any more: what it was says how its last entries are told of.
+      const record = page.entries.length === 0 ? undefined : await this.#deps.record(node);
+      if (this.#tails.get(node) !== tail) return;
+      if (record) tail.record = record;
       const [first] = page.entries;
       if (isFork(tail.head, page.head, first)) {
         tail.head = page.head;
@@ -287,68 +289,15 @@ export class Following {
     }
   }
 
-  /** Tried again while the connection comes back: its break is no reason to refuse a session. */
-  async #subscribe(channels: readonly string[]): Promise<void> {
-    const { subscriber, timeoutMs } = this.#deps;
-    const endMs = performance.now() + timeoutMs;
-    for (;;) {
-      try {
-        await within(subscriber.ssubscribe(...channels), timeoutMs, () => subscriber.disconnect(true));
-        return;
-      } catch (cause) {
-        const isRefused = cause instanceof Error && cause.name === 'ReplyError';
-        if (isRefused || this.#isClosed || performance.now() >= endMs) throw new StoreUnavailable('not-done', cause);
-      }
-      await sleep(SUBSCRIBE_PAUSE_MS);
-    }
-  }
-
-  async #resubscribe(): Promise<void> {
-    this.#mustResubscribe = true;
-    if (this.#isResubscribing) return;
-    this.#isResubscribing = true;
-    try {
-      while (this.#mustResubscribe && !this.#isClosed) {
-        this.#mustResubscribe = false;
-        const tails = [...this.#tails.values()];
-        for (let from = 0; from < tails.length; from += SUBSCRIBE_STEP) {
-          const some = tails.slice(from, from + SUBSCRIBE_STEP).filter((tail) => this.#tails.get(tail.node) === tail);
-          if (some.length === 0) continue;
-          await this.#subscribe(some.map(({ node }) => this.#deps.keys.bell(node)));
-          await this.#compare(some);
-        }
-      }
-    } catch (error) {
-      // The next `ready` starts over; heads are checked at their interval meanwhile.
-      this.#deps.failed(error);
-    } finally {
-      this.#isResubscribing = false;
-    }
-  }
-
-  /** A share of all followed topics at each call, so that each has its turn once in the interval. */
-  async #checkHeads(): Promise<void> {
-    const tails = [...this.#tails.values()];
-    const rounds = Math.max(1, this.#deps.headCheckMs / CHECK_EVERY_MS);
-    const most = Math.min(CHECKS_PER_S, Math.ceil(tails.length / rounds));
-    const some: Tail[] = [];
-    for (let i = 0; i < tails.length && some.length < most; i += 1) {
-      this.#checkFrom = (this.#checkFrom + 1) % tails.length;
-      const tail = tails[this.#checkFrom]!;
-      if (tail.record && tail.checkedMs <= Date.now() - this.#deps.headCheckMs) some.push(tail);
-    }
-    try {
-      await this.#compare(some);
-    } catch (error) {
-      this.#deps.failed(error);
-    }
-  }
-
   async #compare(tails: readonly Tail[]): Promise<void> {
-    if (tails.length === 0) return;
-    const heads = await this.#deps.heads(tails.map(({ node }) => node));
+    let heads: readonly (EntryId | undefined)[];
+    try {
+      heads = await this.#deps.heads(tails.map(({ node }) => node));
+    } catch (error) {
+      this.#deps.failed(error);
+      return;
+    }
     for (const [i, tail] of tails.entries()) {
-      tail.checkedMs = Date.now();
       const head = heads[i];
       if (!head || !tail.record || this.#tails.get(tail.node) !== tail) continue;
       // Read before a bell came that has been taken since: not behind us, merely older.

@@ -1,14 +1,12 @@
+import { hashTag } from '@xmpp-grid/stream';
 import { RECENT_MS } from '../embedded/recent-requests.ts';
 
-/** The part in braces picks the Cluster slot; a name from outside must not bring braces of its own (RFC 7622 allows them). */
-const tag = (name: string): string => name.replace(/[{}%]/g, (found) => encodeURIComponent(found));
-
 /**
- * Every Redis key of this package. "append" stands for all scripts that change a topic: publish, retract, purge, configure,
+ * Every Redis key of this package. The part in braces picks the Cluster slot. "append" stands for all scripts that change a topic: publish, retract, purge, configure,
  * delete-topic, change-access, set-subscription. No key expires unless it says so.
  */
 export function redisKeys(prefix: string) {
-  const topic = (node: string) => `${prefix}{t:${tag(node)}}:`;
+  const topic = (node: string) => `${prefix}{t:${hashTag(node)}}:`;
   return {
     /**
      * hash. ct, at: configuration and access token; seq, uid, stamp: head and its time; first, fstamp: oldest entry of the
@@ -46,9 +44,7 @@ export function redisKeys(prefix: string) {
     /** string: token that changes with `topics`; its tag is the other's whole name, so both are in one slot. Written by name-topic. */
     topicsVersion: `{${prefix}topics}:version`,
     /** hash: node → token, a superset of the account's topics (delivery.md §2.7). Written by the store, forget-topic. */
-    accountTopics: (account: string) => `${prefix}{u:${tag(account)}}:topics`,
-    /** string: version of this layout. Written once. */
-    format: `${prefix}format`,
+    accountTopics: (account: string) => `${prefix}{u:${hashTag(account)}}:topics`,
   } as const;
 }
 

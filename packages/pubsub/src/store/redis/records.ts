@@ -3,9 +3,6 @@ import type { LogPage } from '../log-reader.ts';
 import type { Item, Subscription } from '../topic-store.ts';
 import { Netstrings } from './netstrings.ts';
 
-/** Version of the layout that keys.ts describes. */
-export const FORMAT = '1';
-
 export const text = (value: unknown): string => (Buffer.isBuffer(value) ? value.toString() : String(value));
 export const number = (value: unknown): number => Number(text(value));
 export const list = (value: unknown): readonly unknown[] => {

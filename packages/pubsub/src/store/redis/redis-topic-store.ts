@@ -1,5 +1,4 @@
-import type { Logger, RedisConnections } from '@xmpp-grid/stream';
-import type { Redis } from 'ioredis';
+import { type Logger, type RedisConnections, type RedisValue, type Script, StoreUnavailable } from '@xmpp-grid/stream';
 import type { EntryId, LogEntry } from '../../log/entry.ts';
 import { accountOf, nodeKey } from '../embedded/keys.ts';
 import { digestOf, RECENT_MS } from '../embedded/recent-requests.ts';
@@ -9,15 +8,15 @@ import type { HousekeepingShare } from '../housekeeping.ts';
 import type { Appended, LogPage, LogReader } from '../log-reader.ts';
 import { DEFAULT_RETENTION, type LogRetention } from '../log-retention.ts';
 import type { PositionStore, PositionUpdate } from '../position-store.ts';
-import { StoreFormatError, StoreFull } from '../store-error.ts';
+import { StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
 import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
-import { CommandQueue, connect, storeError, type Value, whenReady } from './connections.ts';
+import { Bells } from './bells.ts';
 import { Following } from './following.ts';
 import { type RedisKeys, redisKeys } from './keys.ts';
 import { Netstrings } from './netstrings.ts';
-import { entryOf, FORMAT, itemOf, list, logPageOf, number, subscriptionsOf, text } from './records.ts';
-import { SCRIPTS, type Script } from './scripts.ts';
+import { entryOf, itemOf, list, logPageOf, number, subscriptionsOf, text } from './records.ts';
+import { SCRIPTS } from './scripts.ts';
 
 export interface RedisTopicStoreOptions {
   /** This instance's connections. The store opens some of its own through them and closes those alone. */
@@ -39,6 +38,8 @@ const NAMES_STEP = 5_000;
 const SCAN_STEP = 1_000;
 /** Accounts whose index is changed at a time. */
 const INDEX_STEP = 100;
+/** How long a topic waits to be followed while a connection comes back. */
+const SUBSCRIBE_TIMEOUT_MS = 4_000;
 /** Configurations held by token, about 1 KiB each. */
 const MAX_CONFIGS = 10_000;
 
@@ -54,14 +55,11 @@ type Listener = (appended: Appended) => void;
  * makes it, but may be ahead of the replicas: a failover can take it back (delivery.md §1.3).
  */
 export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
-  readonly #options: RedisTopicStoreOptions;
+  readonly #connections: RedisConnections;
+  readonly #log: Logger;
   readonly #keys: RedisKeys;
   readonly #retention: LogRetention;
-  /** Reads go to the primary, on a connection of their own: a command behind a WAIT waits for it. */
-  readonly #reader: CommandQueue;
-  readonly #connections: readonly Redis[];
-  /** A topic's changes go over one of them, so that its entries are handed on in the order of its log. */
-  readonly #writers: readonly CommandQueue[];
+  readonly #bells: Bells;
   readonly #following: Following;
   readonly #listeners = new Set<Listener>();
   readonly #forkListeners = new Set<(node: string, head: EntryId) => void>();
@@ -72,27 +70,26 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   #names: { readonly version: string; readonly names: TopicNames } | undefined;
   #loadingNames: Promise<TopicNames> | undefined;
   #sweptTo: string | undefined;
+  readonly #stopWatching: () => void;
 
   constructor(options: RedisTopicStoreOptions) {
-    this.#options = options;
     const { connections } = options;
-    const { settings, durability } = connections;
-    this.#keys = redisKeys(settings.keyPrefix);
+    this.#connections = connections;
+    this.#log = options.log;
+    this.#keys = redisKeys(connections.settings.keyPrefix);
     this.#retention = { ...DEFAULT_RETENTION, ...options.retention };
     const failed = (error: unknown) => this.#failed(error);
-    const timeoutMs = this.#timeoutMs;
-    const open = (name: string) => connect(() => connections.reader() as Redis, name, failed);
-    const reading = open('read');
-    const subscriber = open('bells');
-    const writing = ['write-0', 'write-1'].map(open);
-    this.#connections = [reading, subscriber, ...writing];
-    this.#reader = new CommandQueue(reading, { kind: 'memory' }, timeoutMs);
-    this.#writers = writing.map((redis) => new CommandQueue(redis, durability, timeoutMs));
+    this.#bells = new Bells({
+      connections,
+      timeoutMs: SUBSCRIBE_TIMEOUT_MS,
+      heard: (channel, message) => this.#following.ring(channel, message),
+      heardAgain: (channels) => this.#following.missed(channels),
+      failed,
+    });
     this.#following = new Following({
-      subscriber,
+      bells: this.#bells,
       keys: this.#keys,
       headCheckMs: options.headCheckMs ?? 5_000,
-      timeoutMs: 2 * timeoutMs,
       record: (node) => this.record(node),
       heads: (nodes) => Promise.all(nodes.map((node) => this.head(node))),
       readLog: (...args) => this.readLog(...args),
@@ -100,44 +97,30 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
       forked: (node, head) => this.#tell(this.#forkListeners, (forked) => forked(node, head)),
       failed,
     });
+    this.#stopWatching = connections.onPrimaryChanged((holds) => this.#primaryChanged(holds));
   }
 
-  /** @throws StoreUnavailable; StoreFormatError when the data is of another version */
-  async open(): Promise<void> {
-    try {
-      await Promise.all(this.#connections.map((redis) => whenReady(redis, 2 * this.#timeoutMs)));
-      await this.#reader.call('SET', this.#keys.format, FORMAT, 'NX');
-      const found = text(await this.#reader.call('GET', this.#keys.format));
-      if (found !== FORMAT) {
-        throw new StoreFormatError(
-          `Redis holds topics in format ${found}, this version reads format ${FORMAT}: start the version that wrote them, or choose another key prefix`,
-        );
-      }
-    } catch (error) {
-      this.#disconnect();
-      throw error instanceof StoreFormatError ? error : storeError(error);
-    }
-  }
-
-  /** Ends the connections. Changes under way are rejected as unknown: let them end first. */
+  /** Ends its own connections. Changes under way end as they do: let them end first. */
   async close(): Promise<void> {
     await Promise.all(this.#background);
-    this.#disconnect();
+    this.#end();
   }
 
-  #disconnect(): void {
+  #end(): void {
+    this.#stopWatching();
     this.#following.close();
-    for (const redis of this.#connections) redis.disconnect();
+    this.#bells.close();
   }
 
   // Asking Redis
 
-  #ask(command: string, ...args: (Value | number)[]): Promise<unknown> {
-    return this.#reader.call(command, ...args);
+  /** Reads go to the primary. */
+  #ask(command: string, ...args: RedisValue[]): Promise<unknown> {
+    return this.#connections.call(command, ...args);
   }
 
-  async #askScript(script: Script, keys: readonly string[], args: readonly (Value | number)[]): Promise<readonly unknown[]> {
-    return list(await this.#reader.run(script, keys, args));
+  async #askScript(script: Script, keys: readonly string[], args: readonly RedisValue[]): Promise<readonly unknown[]> {
+    return list(await this.#connections.read(script, keys, args));
   }
 
   async #texts(key: string, ...fields: string[]): Promise<readonly (string | undefined)[]> {
@@ -145,27 +128,17 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     return values.map((value) => (value === null ? undefined : text(value)));
   }
 
-  #writer(node: string): CommandQueue {
-    let sum = 0;
-    for (let i = 0; i < node.length; i += 1) sum = (sum * 31 + node.charCodeAt(i)) | 0;
-    return this.#writers[(sum & 0x7fffffff) % this.#writers.length]!;
-  }
-
-  async #run(
-    node: string,
-    script: Script,
-    keys: readonly string[],
-    args: readonly (Value | number)[],
-  ): Promise<readonly unknown[]> {
-    return list(await this.#writer(node).run(script, keys, args));
+  /** Durable when it resolves. A topic's changes are answered in the order of its log. */
+  async #run(script: Script, keys: readonly string[], args: readonly RedisValue[]): Promise<readonly unknown[]> {
+    try {
+      return list(await this.#connections.runDurably(script, keys, args));
+    } catch (error) {
+      throw isFull(error) ? new StoreFull('memory', 'Redis takes no more writes', { cause: error }) : error;
+    }
   }
 
   #failed(error: unknown): void {
-    this.#options.log.warn({ err: error }, 'topics in Redis: tried again');
-  }
-
-  get #timeoutMs(): number {
-    return this.#options.connections.settings.replicaTimeoutMs ?? 2_000;
+    this.#log.warn({ err: error }, 'topics in Redis: tried again');
   }
 
   /** For what need not be waited for. */
@@ -232,7 +205,6 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const accessToken = newToken();
     const { topic, log, affiliations: rights, subscriptions } = this.#keys;
     const [word, seq, uid] = await this.#run(
-      node,
       SCRIPTS.createTopic,
       [topic(node), log(node), rights(node), subscriptions(node)],
       [configToken, accessToken, stampMs, creator, ...configArgs(config), ...affiliations.flat()],
@@ -256,7 +228,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const publisher = change.kind === 'own-subscription' ? change.jid : change.publisher;
     const known = guard.configToken !== undefined && this.#configs.has(guard.configToken) ? guard.configToken : '';
     const common = [guard.configToken ?? '', guard.accessToken ?? '', known, newToken(), change.stampMs, publisher, notify];
-    const reply = await this.#run(node, script, keys, [...common, MAX_BELL_BYTES, ...args]);
+    const reply = await this.#run(script, keys, [...common, MAX_BELL_BYTES, ...args]);
     const committed = this.#committed(node, change, reply);
     if (committed === 'stale' || committed === 'gone' || committed.kind === 'repeated') return committed;
 
@@ -302,7 +274,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   }
 
   /** The script of a change, its keys, and its arguments after the common ones. */
-  #call(node: string, change: Change): { script: Script; keys: readonly string[]; args: readonly (Value | number)[] } {
+  #call(node: string, change: Change): { script: Script; keys: readonly string[]; args: readonly RedisValue[] } {
     const { topic, log, bell, items, order, recent, affiliations, subscriptions, positions } = this.#keys;
     const common = [topic(node), log(node), bell(node)];
     const withItems = [...common, items(node), order(node)];
@@ -358,7 +330,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
 
   async #erase(node: string): Promise<void> {
     const keys = [this.#keys.topic(node), this.#keys.log(node)];
-    while (Number(await this.#writer(node).run(SCRIPTS.eraseWithdrawn, keys, [ERASE_STEP])) === 1);
+    while (Number(await this.#connections.runDurably(SCRIPTS.eraseWithdrawn, keys, [ERASE_STEP])) === 1);
   }
 
   // The index of accounts, delivery.md §2.7
@@ -371,19 +343,19 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
 
   /** Before the topic's record says so. */
   #announce(account: string, node: string): Promise<unknown> {
-    return this.#writer(node).call('HSET', this.#keys.accountTopics(account), node, newToken());
+    return this.#connections.callDurably('HSET', this.#keys.accountTopics(account), node, newToken());
   }
 
   /** After it: somebody who cleared the account at the same time may have removed the announcement. */
   #confirm(account: string, node: string): Promise<unknown> {
-    return this.#writer(node).call('HSETNX', this.#keys.accountTopics(account), node, newToken());
+    return this.#connections.callDurably('HSETNX', this.#keys.accountTopics(account), node, newToken());
   }
 
   async #dropFromIndex(account: string, node: string): Promise<void> {
     const key = this.#keys.accountTopics(account);
     const [token] = await this.#texts(key, node);
     if (token === undefined || (await this.#isInvolved(account, node))) return;
-    await this.#writer(node).run(SCRIPTS.forgetTopic, [key], [node, token]);
+    await this.#connections.runDurably(SCRIPTS.forgetTopic, [key], [node, token]);
     if (await this.#isInvolved(account, node)) await this.#confirm(account, node);
   }
 
@@ -511,7 +483,6 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   async #name(what: 'add' | 'remove', node: string): Promise<void> {
     const version = newToken();
     const [word, before] = await this.#run(
-      node,
       SCRIPTS.nameTopic,
       [this.#keys.topics, this.#keys.topicsVersion],
       [what, node, version],
@@ -559,9 +530,16 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
       try {
         call(listener);
       } catch (error) {
-        this.#options.log.error({ err: error }, 'a listener of topics failed');
+        this.#log.error({ err: error }, 'a listener of topics failed');
       }
     }
+  }
+
+  #primaryChanged(holds: (key: string) => boolean): void {
+    const nodes = [...this.#following.nodes].filter((node) => holds(this.#keys.topic(node)));
+    if (nodes.length === 0) return;
+    this.#following.missed(nodes.map((node) => this.#keys.bell(node)));
+    this.#tell(this.#primaryListeners, (changed) => changed(nodes));
   }
 
   onFork(forked: (node: string, head: EntryId) => void): () => void {
@@ -598,7 +576,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const { topic, log, subscriptions, positions } = this.#keys;
     const keys = [topic(node), log(node), subscriptions(node), positions(node)];
     const args = [instance, watermark?.seq ?? '', watermark?.uid ?? '', settle.size, ...places];
-    const [word, refused] = await this.#run(node, SCRIPTS.updatePositions, keys, args);
+    const [word, refused] = await this.#run(SCRIPTS.updatePositions, keys, args);
     return text(word) === 'gone' ? 'gone' : { refused: list(refused).map(text) };
   }
 
@@ -622,7 +600,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const { maxAgeMs, maxEntries, maxBytes, minAgeMs } = this.#retention;
     const keys = [topic(node), log(node), positions(node)];
     const args = [nowMs, maxAgeMs, maxEntries, maxBytes, minAgeMs, MAX_TRIM];
-    const [isTopic, trimmed] = await this.#run(node, SCRIPTS.sweepTopic, keys, args);
+    const [isTopic, trimmed] = await this.#run(SCRIPTS.sweepTopic, keys, args);
     if (text(isTopic) === 'gone') {
       // A creation adds the name first and looks at it again afterwards.
       await this.#name('remove', node);
@@ -631,11 +609,15 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     }
     if (Number(trimmed) === 1) {
       const marks = [...(await this.#scan(positions(node), 'MATCH', '@*')).keys()];
-      if (marks.length > 0) await this.#run(node, SCRIPTS.sweepTopic, keys, [...args, ...marks.slice(0, SCAN_STEP)]);
+      if (marks.length > 0) await this.#run(SCRIPTS.sweepTopic, keys, [...args, ...marks.slice(0, SCAN_STEP)]);
     }
     await this.#erase(node);
   }
 }
+
+/** Whether Redis refused a write for want of room. */
+const isFull = (error: unknown): boolean =>
+  error instanceof StoreUnavailable && error.outcome === 'not-done' && /^(?:OOM|MISCONF)\b/.test((error.cause as Error).message);
 
 const byJid = (a: Subscription, b: Subscription): number => (a.jid < b.jid ? -1 : 1);
 
@@ -670,7 +652,7 @@ function accountsOf(change: Change): { readonly gaining: readonly string[]; read
 }
 
 function repeatedOf(value: unknown): Committed {
-  const fields = new Netstrings(value as Buffer);
+  const fields = new Netstrings(Buffer.from(value as string));
   fields.next();
   const entries: EntryId[] = [];
   const itemIds: string[] = [];
@@ -682,12 +664,17 @@ function repeatedOf(value: unknown): Committed {
 }
 
 /**
- * Opens the topics in a Redis.
+ * Opens the topics in a Redis whose data format was checked (`checkDataFormat`).
  *
- * @throws StoreUnavailable when Redis does not answer; StoreFormatError when its data is of another version
+ * @throws StoreUnavailable when Redis does not answer
  */
 export async function openRedisTopicStore(options: RedisTopicStoreOptions): Promise<RedisTopicStore> {
   const store = new RedisTopicStore(options);
-  await store.open();
+  try {
+    await store.topics({ max: 0 }, () => true);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
   return store;
 }

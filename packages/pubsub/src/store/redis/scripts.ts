@@ -1,28 +1,9 @@
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-
-/** A Lua script as it is sent, its includes in place. */
-export interface Script {
-  readonly name: string;
-  readonly keys: number;
-  readonly source: string;
-  readonly sha: string;
-}
+import { loadScript } from '@xmpp-grid/stream';
 
 /** The same path from `src` and from `dist`: the compiler copies no Lua. */
 const FOLDER = new URL('../../../src/store/redis/scripts/', import.meta.url);
 
-function load(name: string): Script {
-  const source = readFileSync(new URL(`${name}.lua`, FOLDER), 'utf8').replace(/^-- @include (\w+)$/gm, (_, part: string) =>
-    readFileSync(new URL(`includes/${part}.lua`, FOLDER), 'utf8'),
-  );
-  return {
-    name,
-    keys: Number(name.slice(name.lastIndexOf('-') + 1)),
-    source,
-    sha: createHash('sha1').update(source).digest('hex'),
-  };
-}
+const load = (name: string) => loadScript(FOLDER, name);
 
 /** Each file's header is its contract. */
 export const SCRIPTS = {
@@ -42,4 +23,4 @@ export const SCRIPTS = {
   readPosition: load('read-position-2'),
   eraseWithdrawn: load('erase-withdrawn-2'),
   sweepTopic: load('sweep-topic-3'),
-} as const satisfies Record<string, Script>;
+} as const;

@@ -34,6 +34,8 @@ const REPLICA_TIMEOUT_MS = 2_000;
 /** For how long a command follows its slot from server to server before it is given up as not done. */
 const FOLLOW_MS = 2_000;
 const FOLLOW_PAUSE_MS = 100;
+/** A Cluster is not asked more often where its slots are. */
+const REFRESH_PAUSE_MS = 50;
 /** Commands under way that need not be durable; beyond it callers are told to try again. */
 const MAX_PENDING = 20_000;
 
@@ -53,6 +55,7 @@ export class RedisConnections {
   readonly #watch: PrimaryWatch;
   readonly #slotListeners = new Set<() => void>();
   #refreshing: Promise<void> | undefined;
+  #refreshedAtMs = Number.NEGATIVE_INFINITY;
   #pending = 0;
   #isClosed = false;
 
@@ -62,12 +65,8 @@ export class RedisConnections {
     this.commands = commands;
     this.#log = log;
     this.#watch = new PrimaryWatch(commands, log);
-    if (commands instanceof Cluster) {
-      for (const node of commands.nodes('master')) this.#writesAt(`${node.options.host}:${node.options.port}`);
-      commands.on('refresh', () => this.#slotsRefreshed(commands));
-    } else {
-      this.#writesAt(''); // connected before the first write
-    }
+    for (const place of this.places) this.#writesAt(place); // connected before the first write
+    if (commands instanceof Cluster) commands.on('refresh', () => this.#slotsRefreshed());
   }
 
   /**
@@ -153,7 +152,7 @@ export class RedisConnections {
     if (this.#pending >= MAX_PENDING) throw new StoreUnavailable('not-done', new Error('too many commands wait for Redis'));
     this.#pending++;
     try {
-      return await (encoding === null ? commands.callBuffer(name, ...args) : commands.call(name, ...args));
+      return await methodOf(commands, name, encoding)(...args);
     } catch (error) {
       if (!(commands instanceof Cluster && isElsewhere(error as Error))) throw storeError(error as Error);
       const again = new Command(name, [...args], { replyEncoding: encoding });
@@ -272,6 +271,12 @@ export class RedisConnections {
     return this.commands instanceof Cluster ? (this.commands.slots[slot]?.[0] ?? '') : '';
   }
 
+  /** The places of all primaries. */
+  get places(): ReadonlySet<string> {
+    if (!(this.commands instanceof Cluster)) return new Set(['']);
+    return new Set(this.commands.nodes('master').map((node) => `${node.options.host}:${node.options.port}`));
+  }
+
   /** Whether keys are spread over several primaries by their slots. */
   get isSharded(): boolean {
     return this.commands instanceof Cluster;
@@ -281,9 +286,11 @@ export class RedisConnections {
   refreshSlots(): Promise<void> {
     const { commands } = this;
     if (!(commands instanceof Cluster) || this.#isClosed) return Promise.resolve();
+    if (performance.now() - this.#refreshedAtMs < REFRESH_PAUSE_MS) return Promise.resolve();
     this.#refreshing ??= new Promise<void>((resolve) => {
       commands.refreshSlotsCache(() => {
         this.#refreshing = undefined;
+        this.#refreshedAtMs = performance.now();
         resolve();
       });
     });
@@ -304,8 +311,8 @@ export class RedisConnections {
     return this.#watch.onChanged(changed);
   }
 
-  #slotsRefreshed(cluster: Cluster): void {
-    const places = new Set(cluster.nodes('master').map((node) => `${node.options.host}:${node.options.port}`));
+  #slotsRefreshed(): void {
+    const { places } = this;
     for (const [place, writes] of this.#durable) {
       if (places.has(place)) continue;
       writes.close();
@@ -347,6 +354,16 @@ export class RedisConnections {
     if (place === '') throw new StoreUnavailable('not-done', new Error('no primary has this slot'));
     return new Redis({ ...options, ...addressOf(place), db: 0, ...more });
   }
+}
+
+type Method = (...args: readonly RedisValue[]) => Promise<unknown>;
+
+/** By its own method: ioredis gathers `callBuffer` into a pipeline without the command's name. */
+function methodOf(client: RedisClient, name: string, encoding: 'utf8' | null): Method {
+  const methods = client as unknown as Record<string, Method | undefined>;
+  const method = methods[`${name.toLowerCase()}${encoding === null ? 'Buffer' : ''}`];
+  if (method === undefined) throw new Error(`no command ${name}`);
+  return method.bind(client);
 }
 
 const sendable = (value: RedisValue): string | Buffer => (typeof value === 'number' ? String(value) : value);
