@@ -36,8 +36,6 @@ import { topicDefaults, topicLimits } from './topic-settings.ts';
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
 const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
 
-/** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
-const QUIESCE_MS = 2_000;
 /** Nobody watches; 60 s is no more than a sign of life. */
 const LONE_BEAT_MS = 60_000;
 /** Topics looked at in one second: 100,000 take under a minute. */
@@ -133,6 +131,7 @@ export const startInstance: StartInstance = async (config, deps) => {
   });
   router.addService(controllerService(config.domain, [{ jid: config.brokerDomain, name: 'XMPP-Grid Broker' }]));
   router.addService(broker);
+  sessions.keeper = delivery;
   sessions.observe(delivery);
   sessions.observe({
     bound: () => metrics.bound(),
@@ -204,8 +203,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     clearInterval(sweeper);
     listener.close();
     door.endNegotiations();
-    await sessions.quiesce(Math.min(QUIESCE_MS, graceMs / 2));
-    sessions.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
+    await sessions.drain(graceMs);
     await listener.idle(graceMs);
     sessions.close();
     await delivery.close();

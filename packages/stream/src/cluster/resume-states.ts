@@ -18,6 +18,11 @@ export interface ResumeStates {
    * When it throws, nobody may resume from the state: it may have been taken.
    */
   take(account: JID, smId: string): Promise<ResumeState | undefined>;
+  /**
+   * Adds a stanza behind what is unacknowledged in a state, durably. `gone`: somebody took it, or it is no more. `full`: it
+   * has its most bytes.
+   */
+  append(account: JID, smId: string, stanza: string): Promise<'kept' | 'gone' | 'full'>;
   /** Forgets every state of an account, whose rights changed (delivery.md §8.2). */
   dropAll(account: JID): Promise<void>;
 }
@@ -39,7 +44,7 @@ export interface ResumeState {
   readonly acknowledged: number;
   readonly unacknowledged: readonly UnacknowledgedRecord[];
   /** Undefined: never sent. */
-  readonly presence?: { readonly available: boolean; readonly priority: number; readonly xml: string };
+  readonly presence?: { readonly available: boolean; readonly priority: number };
   readonly directedPresence?: readonly string[];
   readonly lang?: string;
   /** What services keep with the session, by their name: delivery its cursors, for example. */
@@ -49,3 +54,13 @@ export interface ResumeState {
 /** An account's resources are few; a state is at most 1 MiB of stanzas and 1,000 references. */
 export const MAX_RESUME_STATES = 32;
 export const MAX_RESUME_BYTES = 4_194_304;
+
+/** A state as text: a line of JSON, and one for each stanza that came after it. */
+export const stateText = (state: ResumeState): string => JSON.stringify(state);
+export const stanzaLine = (stanza: string): string => JSON.stringify(stanza);
+
+export function parseState(text: string): ResumeState {
+  const [state, ...stanzas] = text.split('\n').map((line) => JSON.parse(line) as unknown) as [ResumeState, ...string[]];
+  if (stanzas.length === 0) return state;
+  return { ...state, unacknowledged: [...state.unacknowledged, ...stanzas.map((stanza) => ({ stanza }))] };
+}

@@ -6,6 +6,7 @@ import { StanzaError } from '../errors/stanza-error.ts';
 import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import { errorReply } from '../session/answer.ts';
+import type { Departed } from '../session/hand-over.ts';
 import type { SessionPort } from '../session/ports.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { parseStanza } from '../xml/parse.ts';
@@ -79,7 +80,7 @@ export class Exchange {
     const seen = [...transit.seen, cluster.instanceId()];
     // Twice: an instance may be gone, or have got a new id, between the look and the sending.
     for (let attempt = 0; attempt < 2; attempt++) {
-      if (this.#here(parcel, to, transit.kind)) return true;
+      if (this.#here(parcel, to, transit.kind) || (await this.#keptFor(parcel, to, transit.kind))) return true;
       const claim = (await cluster.registry.sessionsOf(to)).find(({ resource }) => resource === to.resource)?.claim;
       if (claim === undefined || seen.length > MAX_HOPS) return false;
       if (claim.instanceId === cluster.instanceId()) {
@@ -101,6 +102,28 @@ export class Exchange {
     return true;
   }
 
+  /** Keeps a stanza with the state of a session that left from here. */
+  async #keptFor(parcel: Parcel, to: JID, kind: Transit['kind']): Promise<boolean> {
+    const departed = this.#sessions.departedOf(to).find(({ jid }) => jid.equals(to));
+    if (departed === undefined) return false;
+    if (kind === 'presence' && !departed.isAvailable) return true;
+    return this.#keep(parcel, departed);
+  }
+
+  async #keep(parcel: Parcel, departed: Departed): Promise<boolean> {
+    const outcome = await departed.keep(parcel.bytes);
+    if (outcome === 'full') throw notKeepingUp();
+    if (outcome === 'gone') this.#sessions.departedIsGone(departed);
+    return outcome === 'kept';
+  }
+
+  /** A stanza for a session that went elsewhere a moment ago. */
+  async forward(stanza: Buffer, to: JID): Promise<void> {
+    const parcel = new Parcel(stanza);
+    const transit: Transit = { to: to.toString(), ...described(parcel.element), seen: [] };
+    await this.#onwards(parcel, to, transit);
+  }
+
   // --- messages to a bare JID, RFC 6121 §8.5.2 ------------------------------------------------------------
 
   /**
@@ -120,7 +143,7 @@ export class Exchange {
     let isTaken = transit.isTaken === true;
     if (!seen.has(cluster.instanceId())) {
       seen.add(cluster.instanceId());
-      isTaken = this.#takeHere(parcel, to) || isTaken;
+      isTaken = (await this.#takeHere(parcel, to)) || isTaken;
     }
     let hasSessions = false;
     try {
@@ -149,12 +172,24 @@ export class Exchange {
     if (hasSessions) await this.#tellKept(to);
   }
 
-  #takeHere(parcel: Parcel, to: JID): boolean {
+  async #takeHere(parcel: Parcel, to: JID): Promise<boolean> {
     let isTaken = false;
     for (const session of this.#sessions.ofAccount(to)) {
       if (!session.receivesBare) continue;
       session.sendStanza(parcel.bytes);
       isTaken = true;
+    }
+    for (const departed of this.#sessions.departedOf(to)) {
+      if (!departed.receivesBare) continue;
+      try {
+        isTaken = (await this.#keep(parcel, departed)) || isTaken;
+      } catch (error) {
+        if (!(error instanceof StanzaError)) throw error;
+        this.#log.warn(
+          { err: error, jid: departed.jid.toString() },
+          'a message could not be kept for a session that may be resumed',
+        );
+      }
     }
     return isTaken;
   }
@@ -253,14 +288,17 @@ export class Exchange {
     }
     if (message.kind !== 'stanza') return false;
     const { transit, parcel } = decode(message);
-    const to = JID.parse(transit.to);
+    await this.#onwards(parcel, JID.parse(transit.to), transit);
+    return true;
+  }
+
+  async #onwards(parcel: Parcel, to: JID, transit: Transit): Promise<void> {
     try {
       await this.#arrived(parcel, to, transit);
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
       await this.#bounce(parcel, to, error);
     }
-    return true;
   }
 
   async #arrived(parcel: Parcel, to: JID, transit: Transit): Promise<void> {

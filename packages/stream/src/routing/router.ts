@@ -277,6 +277,15 @@ export class Router implements StanzaSink, Outbound {
       );
   }
 
+  /** What was kept while the session was nowhere is for it, as after a login. */
+  arrived(session: Session): void {
+    if (session.receivesBare) this.#exchange.deliverKept(session);
+  }
+
+  forward(stanza: Buffer, to: JID): Promise<void> {
+    return this.#exchange.forward(stanza, to);
+  }
+
   // --- from services --------------------------------------------------------------------------------------
 
   async send(stanza: Element): Promise<void> {

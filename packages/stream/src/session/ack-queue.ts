@@ -81,6 +81,11 @@ export class AckQueue {
     for (const [owner, topics] of newest) acknowledged(owner, [...topics.values()]);
   }
 
+  /** Begins where another queue of the same session stood: the peer's last `h` was `acknowledged`. Only while empty. */
+  continueAt(acknowledged: number): void {
+    this.#acknowledged = acknowledged;
+  }
+
   /** Everything unacknowledged, oldest first. */
   all(): { readonly what: EntryRef | Buffer; readonly owner: Redeliverable | undefined }[] {
     const all = [];

@@ -83,6 +83,11 @@ export class Claims {
     });
   }
 
+  /** Resolves when no claim on this JID is being made or taken over here any more. */
+  async settled(jid: JID): Promise<void> {
+    await this.#turns.get(jid.toString());
+  }
+
   /** Whether a session whose claim is still being made has that id; if so, it will not come to be. */
   displacedUnderWay(sessionId: string): boolean {
     if (!this.#underWay.has(sessionId)) return false;

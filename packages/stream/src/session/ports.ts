@@ -30,8 +30,8 @@ export interface Redeliverable {
 /** Keeps where each session stands in the logs, and gives that on when a session moves to another instance. */
 export interface EntryKeeper extends Redeliverable {
   /**
-   * What the next instance needs to go on with this session's entries: text of at most 1 MiB. Nothing is sent to the session
-   * and nothing acknowledged any more; `ended` follows.
+   * What the next instance needs to go on with this session's entries: text of at most 1 MiB. Nothing more is sent to the
+   * session and nothing acknowledged until `ended` follows, or `writable` because it could not be given on. Changes nothing.
    */
   leave(session: SessionPort): string;
   /**

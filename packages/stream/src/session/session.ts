@@ -1,4 +1,5 @@
 import { Element } from 'ltx';
+import type { ResumeState } from '../cluster/resume-states.ts';
 import { StanzaError } from '../errors/stanza-error.ts';
 import { StreamError } from '../errors/stream-error.ts';
 import type { JID } from '../jid.ts';
@@ -32,6 +33,10 @@ export interface StanzaSink {
   oversize(event: OversizeEvent, session: Session): void;
   /** A session is over. */
   ended(session: Session): void;
+  /** A session that comes from another instance was resumed. */
+  arrived(session: Session): void;
+  /** A stanza came for a session that has moved on. */
+  forward(stanza: Buffer, to: JID): Promise<void>;
 }
 
 /** What a session tells the table that holds it. */
@@ -40,13 +45,13 @@ export interface SessionOwner {
   readonly domain: string;
   readonly resumeTimeoutMs: number;
   readonly log: Logger;
-  /** No more entries go out: what was sent waits for its acknowledgement, the rest for the next login. */
-  readonly isDraining: boolean;
   started(session: Session): void;
   presenceChanged(session: Session, before: PresenceState, stanza: Element): void;
   writable(session: Session): void;
   hibernated(session: Session): void;
   ended(session: Session, why: CloseReason): void;
+  /** The session goes on elsewhere. */
+  departed(session: Session, why: CloseReason): void;
   /** The session has something that a later request for acknowledgement must cover. */
   wantsAckRequest(session: Session): void;
   newResumeId(session: Session): string;
@@ -57,7 +62,7 @@ export class Session implements SessionPort, StreamHandler {
   readonly jid: JID;
   /** Replaced at resumption: rights are those of the newest login (delivery.md §6.2). */
   who: AuthenticatedAccount;
-  readonly boundAtMs = Date.now();
+  readonly boundAtMs: number;
   presence: PresenceState = { kind: 'never-sent' };
   peerMaxStanzaBytes = Number.POSITIVE_INFINITY;
   /** Full and bare JIDs that were sent directed presence and must hear of the end (RFC 6121 §4.6.3). */
@@ -70,6 +75,7 @@ export class Session implements SessionPort, StreamHandler {
   #isAlive = true;
   #hasStarted = false;
   #wasBlocked = false;
+  #isLeaving = false;
 
   readonly #acks: Acknowledgements;
   /** Stanzas of the client that were answered, stored or handed on (XEP-0198 §4). */
@@ -79,8 +85,16 @@ export class Session implements SessionPort, StreamHandler {
   #resumeTimer: NodeJS.Timeout | undefined;
   #isResuming = false;
 
-  constructor(id: string, jid: JID, who: AuthenticatedAccount, stream: XmlStream, owner: SessionOwner) {
+  constructor(
+    id: string,
+    jid: JID,
+    who: AuthenticatedAccount,
+    stream: XmlStream | undefined,
+    owner: SessionOwner,
+    boundAtMs = Date.now(),
+  ) {
     this.id = id;
+    this.boundAtMs = boundAtMs;
     this.jid = jid;
     this.who = who;
     this.#stream = stream;
@@ -131,7 +145,7 @@ export class Session implements SessionPort, StreamHandler {
       stream === undefined ||
       stream.isClosing ||
       stream.outbox.bytes >= HIGH_WATER_BYTES ||
-      this.#owner.isDraining ||
+      this.#isLeaving ||
       this.#acks.isFull
     ) {
       this.#wasBlocked = true;
@@ -418,7 +432,7 @@ export class Session implements SessionPort, StreamHandler {
   /** Moves onto a new stream: `<resumed/>`, then everything unacknowledged again, in order (XEP-0198 §5). */
   async resume(stream: XmlStream, who: AuthenticatedAccount, h: number): Promise<boolean> {
     const queue = this.#acks.queue as AckQueue;
-    if (this.#isResuming) return false; // the claim has one winner (delivery.md §6.2)
+    if (this.#isResuming || this.#isLeaving) return false; // the claim has one winner (delivery.md §6.2)
     this.#isResuming = true;
     try {
       queue.acknowledge(h, (owner, refs) => owner.acknowledged(this, refs));
@@ -451,6 +465,99 @@ export class Session implements SessionPort, StreamHandler {
     } finally {
       this.#isResuming = false;
     }
+  }
+
+  // --- to and from other instances (delivery.md §6.2, §6.3) ----------------------------------------------
+
+  /** Sends no more log entries: what was sent waits for its acknowledgement, the rest in the log. */
+  quiet(): void {
+    this.#isLeaving = true;
+  }
+
+  /** Reads no more of what the client sends; what is being handled goes on. */
+  stopReading(): void {
+    this.#isLeaving = true;
+    this.#stream?.stopReading();
+  }
+
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  get isResuming(): boolean {
+    return this.#isResuming;
+  }
+
+  /** The session could not leave, and goes on as before. */
+  stay(): void {
+    this.#isLeaving = false;
+    this.#stream?.startReading();
+    this.#checkWritable();
+  }
+
+  /** What the session needs to go on elsewhere. Only while stream management is enabled and nothing is read. */
+  state(extra: Readonly<Record<string, string>>): ResumeState {
+    const queue = this.#acks.queue as AckQueue;
+    const { presence } = this;
+    return {
+      sessionId: this.id,
+      resource: this.jid.resource as string,
+      boundAtMs: this.boundAtMs,
+      handled: this.#handled,
+      acknowledged: queue.acknowledged,
+      unacknowledged: queue
+        .all()
+        .map(({ what }) => (Buffer.isBuffer(what) ? { stanza: what.toString('utf8') } : { entry: what })),
+      ...(presence.kind === 'never-sent'
+        ? {}
+        : {
+            presence: {
+              available: presence.kind === 'available',
+              priority: presence.kind === 'available' ? presence.priority : 0,
+            },
+          }),
+      ...(this.directedPresence === undefined ? {} : { directedPresence: [...this.directedPresence] }),
+      ...(this.defaultLang === undefined ? {} : { lang: this.defaultLang }),
+      extra,
+    };
+  }
+
+  /** Stanzas that were queued after the first `count` of what is unacknowledged. */
+  stanzasAfter(count: number): Buffer[] {
+    const queue = this.#acks.queue as AckQueue;
+    return queue.all().flatMap(({ what }, i) => (i >= count && Buffer.isBuffer(what) ? [what] : []));
+  }
+
+  /** The session is no longer this instance's; nobody is told that it is over. Returns its stream, which nobody listens to. */
+  depart(why: CloseReason): XmlStream | undefined {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#isAlive = false;
+    if (this.#resumeTimer !== undefined) clearTimeout(this.#resumeTimer);
+    stream?.setHandler(ABANDONED);
+    this.#owner.departed(this, why);
+    return stream;
+  }
+
+  /** Goes on where the session stood elsewhere, and waits to be resumed. Only right after it was made, without a stream. */
+  restore(resumeId: string, state: ResumeState, entries: Redeliverable): void {
+    this.resumeId = resumeId;
+    this.defaultLang = state.lang;
+    if (state.presence !== undefined) {
+      const { available, priority } = state.presence;
+      this.presence = available ? { kind: 'available', priority } : { kind: 'unavailable' };
+    }
+    if (state.directedPresence !== undefined) this.directedPresence = new Set(state.directedPresence);
+    this.#hasStarted = true; // with `<enabled/>`, without which nothing can be resumed
+    this.#acks.enable();
+    const queue = this.#acks.queue as AckQueue;
+    queue.continueAt(state.acknowledged);
+    for (const each of state.unacknowledged) {
+      if ('entry' in each) queue.pushEntry(entries, each.entry);
+      else queue.pushStanza(Buffer.from(each.stanza));
+    }
+    this.#handled = state.handled;
+    this.#hibernate('connection-lost');
   }
 
   /** Answers one of this client's stanzas with an error, unless it is one that must not be answered. */

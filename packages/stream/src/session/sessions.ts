@@ -10,9 +10,10 @@ import { Gate } from '../transport/gate.ts';
 import type { XmlStream } from '../transport/xml-stream.ts';
 import type { AuthenticatedAccount } from './account.ts';
 import { Claims, type DisplaceBody } from './claims.ts';
+import { type Departed, HandOver, type HandOverHost } from './hand-over.ts';
 import type { EntryKeeper, SessionObserver } from './ports.ts';
 import type { PresenceState } from './presence.ts';
-import { Session, type SessionOwner, type StanzaSink } from './session.ts';
+import { Session, type StanzaSink } from './session.ts';
 import { parseCount, tooHigh } from './stream-management.ts';
 
 /**
@@ -38,9 +39,12 @@ const START_AFTER_BIND_MS = 1_000;
 const SETTLE_MS = 2_000;
 /** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
 const QUIESCE_MS = 2_000;
+const ACKNOWLEDGED_LOOK_MS = 10;
+/** A drain ends this many ms after each other's streams at most: 200 in a second, fewer where there is more time for all. */
+const DRAIN_PACE_MS = 5;
 const RECLAIMED_AT_ONCE = 64;
 
-export class Sessions implements SessionOwner {
+export class Sessions implements HandOverHost {
   readonly domain: string;
   readonly log: Logger;
   readonly resumeTimeoutMs: number;
@@ -48,10 +52,10 @@ export class Sessions implements SessionOwner {
   readonly gate: Gate;
   sink!: StanzaSink;
   keeper!: EntryKeeper;
-  isDraining = false;
   readonly #idleMs: number;
   readonly #answerMs: number;
   readonly #claims: Claims;
+  readonly #handOver: HandOver;
   /** Lists, not maps: nearly every account has one session. */
   readonly #accounts = new Map<string, Session[]>();
   readonly #byResumeId = new Map<string, Session>();
@@ -68,6 +72,7 @@ export class Sessions implements SessionOwner {
     this.cluster = options.cluster;
     this.gate = new Gate(() => options.cluster.mayServe());
     this.#claims = new Claims(options.cluster, options.log);
+    this.#handOver = new HandOver(this, this.#claims, options.log);
     this.#idleMs = options.idleMs;
     this.#answerMs = options.answerMs;
     this.#ticker = setInterval(() => this.#tick(), 250);
@@ -146,19 +151,38 @@ export class Sessions implements SessionOwner {
       case 'displace':
         this.#displace(JSON.parse(body) as DisplaceBody);
         return true;
+      case 'resume-request':
+        this.#handOver.requested(body);
+        return true;
+      case 'resume-answer':
+        this.#handOver.answered(body);
+        return true;
       default:
         return false;
     }
   }
 
-  /** Resolves when a session of that JID that comes from another instance is here, or did not come. */
-  async arriving(_jid: JID): Promise<void> {}
-
   /** A session's resource was bound elsewhere. */
-  #displace({ jid, sessionId }: DisplaceBody): void {
+  #displace({ jid: text, sessionId }: DisplaceBody): void {
     if (this.#claims.displacedUnderWay(sessionId)) return;
-    const session = this.find(JID.parse(jid));
+    const jid = JID.parse(text);
+    const session = this.find(jid);
     if (session?.id === sessionId) session.end('displaced-by-new-session', displaced(), true);
+    else this.#handOver.displaced(jid, sessionId);
+  }
+
+  /** Resolves when a session of that JID that is being bound or comes from another instance is here, or did not come. */
+  arriving(jid: JID): Promise<void> {
+    return this.#claims.settled(jid);
+  }
+
+  /** Sessions of an account that left from here and wait in the store to be resumed, perhaps. */
+  departedOf(account: JID): readonly Departed[] {
+    return this.#handOver.departedOf(account);
+  }
+
+  departedIsGone(departed: Departed): void {
+    this.#handOver.departedIsGone(departed);
   }
 
   /** Whether the account has a session on any instance. */
@@ -179,10 +203,12 @@ export class Sessions implements SessionOwner {
     moved: () => void,
   ): Promise<Session | undefined> {
     const h = parseCount(hText);
-    const session = this.#byResumeId.get(previd);
+    if (h === undefined) return undefined;
+    const here = this.#byResumeId.get(previd);
+    const session = here ?? (await this.#handOver.fetch(previd, who));
+    if (session === undefined || !session.isAlive || session.isLeaving) return undefined;
     // The id alone proves nothing: it must be the same account (RFC 8600 §8.2.2, "another Platform's session-id").
-    if (h === undefined || session === undefined || !session.isAlive || !session.jid.bare.equals(who.account.bare))
-      return undefined;
+    if (!session.jid.bare.equals(who.account.bare)) return undefined;
     session.leaveStream();
     await Promise.race([session.settled(), new Promise((resolve) => setTimeout(resolve, SETTLE_MS).unref())]);
     if (!session.isAlive || stream.isOver) return undefined;
@@ -190,6 +216,7 @@ export class Sessions implements SessionOwner {
     if (!(await session.resume(stream, who, h))) return undefined;
     moved();
     for (const observer of this.#observers) observer.resumed(session);
+    if (here === undefined) this.sink.arrived(session);
     return session;
   }
 
@@ -223,24 +250,6 @@ export class Sessions implements SessionOwner {
   }
 
   /**
-   * Sends no more entries and waits until those that were sent are acknowledged, `maxMs` at most: after an orderly stop
-   * nothing is repeated to clients that answer (delivery.md §5.4).
-   */
-  async quiesce(maxMs: number): Promise<void> {
-    this.isDraining = true;
-    const until = Date.now() + maxMs;
-    for (;;) {
-      let isWaiting = false;
-      for (const session of this.all()) {
-        session.askNow();
-        isWaiting ||= session.awaitsAcknowledgement;
-      }
-      if (!isWaiting || Date.now() >= until) return;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-
-  /**
    * Claims every session again: under the instance's new id, or after a failover that may have lost claims (delivery.md §3.4,
    * §7.2). Sessions whose resource is somebody else's by now end with `conflict`.
    *
@@ -259,15 +268,39 @@ export class Sessions implements SessionOwner {
     await Promise.all(Array.from({ length: RECLAIMED_AT_ONCE }, worker));
   }
 
-  /** Ends every stream, spread over `graceMs`, after what was sent was acknowledged. */
+  /**
+   * Ends every stream, spread over a part of `graceMs`. Each gets no more entries, some time to acknowledge what it was sent,
+   * and an end to what it is handling; sessions that can be resumed are handed over first (delivery.md §6.3). After an orderly
+   * stop nothing is repeated to clients that answer (§5.4).
+   */
   async drain(graceMs: number): Promise<void> {
-    await this.quiesce(Math.min(QUIESCE_MS, graceMs / 2));
-    this.endAll('drain', new StreamError('system-shutdown', { text: 'this instance stops' }));
+    const until = Date.now() + graceMs;
+    const acknowledgeMs = Math.min(QUIESCE_MS, graceMs / 2);
+    const sessions = [...this.all()];
+    const paceMs = Math.min(DRAIN_PACE_MS, graceMs / 3 / sessions.length);
+    const startMs = Date.now();
+    const drained = sessions.map(async (session, i) => {
+      await sleep(startMs + i * paceMs - Date.now());
+      await this.#drainOne(session, acknowledgeMs);
+    });
+    await Promise.race([Promise.all(drained), sleep(until - Date.now())]);
+    // Bound while the others left, or not done in time.
+    for (const session of [...this.all()]) session.end('drain', shutdown());
   }
 
-  /** Ends every session. */
-  endAll(why: CloseReason, error: StreamError): void {
-    for (const session of [...this.all()]) session.end(why, error);
+  async #drainOne(session: Session, acknowledgeMs: number): Promise<void> {
+    const until = Date.now() + acknowledgeMs;
+    session.quiet();
+    session.askNow();
+    while (session.awaitsAcknowledgement && Date.now() < until) await sleep(ACKNOWLEDGED_LOOK_MS);
+    try {
+      if (await this.#handOver.leave(session, 'drain', shutdown())) return;
+      session.stopReading();
+      await Promise.race([session.settled(), sleep(SETTLE_MS)]);
+    } catch (error) {
+      this.log.error({ err: error, jid: session.jid.toString() }, 'a session could not be handed over');
+    }
+    session.end('drain', shutdown());
   }
 
   close(): void {
@@ -305,15 +338,8 @@ export class Sessions implements SessionOwner {
   }
 
   ended(session: Session, why: CloseReason): void {
-    const key = session.jid.bareString;
-    const sessions = this.#accounts.get(key) ?? [];
-    const left = sessions.filter((other) => other !== session);
-    if (left.length === 0) this.#accounts.delete(key);
-    else this.#accounts.set(key, left);
+    this.#remove(session);
     this.#claims.drop(session.jid, session.id);
-    if (session.resumeId !== undefined) this.#byResumeId.delete(session.resumeId);
-    this.#wantAck.delete(session);
-    this.#count--;
     if (session.presence.kind === 'available') {
       for (const other of this.ofAccount(session.jid)) {
         if (other.presence.kind !== 'available') continue;
@@ -326,6 +352,37 @@ export class Sessions implements SessionOwner {
     this.sink.ended(session);
     for (const observer of this.#observers) observer.ended(session, why);
     this.log.info({ jid: session.jid.toString(), sessionId: session.id, closeReason: why }, 'session ended');
+  }
+
+  departed(session: Session, why: CloseReason): void {
+    this.#remove(session);
+    for (const observer of this.#observers) observer.ended(session, why);
+    this.log.info(
+      { jid: session.jid.toString(), sessionId: session.id, closeReason: why },
+      'session waits to be resumed elsewhere',
+    );
+  }
+
+  #remove(session: Session): void {
+    const key = session.jid.bareString;
+    const sessions = this.#accounts.get(key) ?? [];
+    const left = sessions.filter((other) => other !== session);
+    if (left.length === 0) this.#accounts.delete(key);
+    else this.#accounts.set(key, left);
+    if (session.resumeId !== undefined) this.#byResumeId.delete(session.resumeId);
+    this.#wantAck.delete(session);
+    this.#count--;
+  }
+
+  // --- HandOverHost -----------------------------------------------------------------------------
+
+  byResumeId(smId: string): Session | undefined {
+    return this.#byResumeId.get(smId);
+  }
+
+  adopt(session: Session): void {
+    this.#add(session);
+    this.#byResumeId.set(session.resumeId as string, session);
   }
 
   /** RFC 6121 §4.6.3: whoever got directed presence hears that the resource is gone. */
@@ -347,7 +404,7 @@ export class Sessions implements SessionOwner {
   }
 
   newResumeId(session: Session): string {
-    const id = randomText(16);
+    const id = `${session.id}${randomText(16)}`;
     this.#byResumeId.set(id, session);
     return id;
   }
@@ -365,3 +422,6 @@ export class Sessions implements SessionOwner {
 }
 
 const displaced = (): StreamError => new StreamError('conflict', { text: 'the resource was bound by a new stream' });
+const shutdown = (): StreamError => new StreamError('system-shutdown', { text: 'this instance stops' });
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)).unref());

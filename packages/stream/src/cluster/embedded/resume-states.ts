@@ -1,8 +1,16 @@
 import type { JID } from '../../jid.ts';
-import { MAX_RESUME_BYTES, MAX_RESUME_STATES, type ResumeState, type ResumeStates } from '../resume-states.ts';
+import {
+  MAX_RESUME_BYTES,
+  MAX_RESUME_STATES,
+  parseState,
+  type ResumeState,
+  type ResumeStates,
+  stanzaLine,
+  stateText,
+} from '../resume-states.ts';
 
 interface Kept {
-  readonly text: string;
+  text: string;
   readonly untilMs: number;
 }
 
@@ -16,7 +24,7 @@ export class EmbeddedResumeStates implements ResumeStates {
   }
 
   async put(account: JID, smId: string, state: ResumeState, forMs: number): Promise<'stored' | 'full'> {
-    const text = JSON.stringify(state);
+    const text = stateText(state);
     if (Buffer.byteLength(text) > MAX_RESUME_BYTES) return 'full';
     const key = account.bare.toString();
     const kept = this.#accounts.get(key) ?? new Map<string, Kept>();
@@ -34,7 +42,16 @@ export class EmbeddedResumeStates implements ResumeStates {
     if (kept === undefined || found === undefined) return undefined;
     kept.delete(smId);
     if (kept.size === 0) this.#accounts.delete(key);
-    return found.untilMs <= this.#now() ? undefined : (JSON.parse(found.text) as ResumeState);
+    return found.untilMs <= this.#now() ? undefined : parseState(found.text);
+  }
+
+  async append(account: JID, smId: string, stanza: string): Promise<'kept' | 'gone' | 'full'> {
+    const found = this.#accounts.get(account.bare.toString())?.get(smId);
+    if (found === undefined || found.untilMs <= this.#now()) return 'gone';
+    const text = `${found.text}\n${stanzaLine(stanza)}`;
+    if (Buffer.byteLength(text) > MAX_RESUME_BYTES) return 'full';
+    found.text = text;
+    return 'kept';
   }
 
   async dropAll(account: JID): Promise<void> {

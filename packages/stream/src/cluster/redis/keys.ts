@@ -8,7 +8,7 @@ export interface StreamKeys {
    * its instance does, and the account's next bind drops the rest. Written by bind-resource, drop-resource, reclaim-resource.
    */
   sessions(account: JID): string;
-  /** hash: SM-ID -> "<expiry, ms of Redis's clock> <state>". Expires with its last field. Written by put-resume, take-resume. */
+  /** hash: SM-ID -> "<expiry, ms of Redis's clock> <state>". Expires with its last field. Written by put-, append-, take-resume. */
   resume(account: JID): string;
   /** stream: field `m` the message, `t` the bytes since it was last empty. No expiry, capped. Written by store-offline, drop-offline. */
   offline(account: JID): string;
