@@ -31,6 +31,7 @@ const USAGE = `Usage: node scripts/boot.mjs <command> [arguments]
 
   start   build, then run one instance with everything it needs   (arguments: those of "xmpp-grid serve")
   demo    build, then show provider -> broker -> consumer in this terminal
+  cluster build, then run three instances behind HAProxy, on Redis with replicas and Sentinels (--help)
   dev     like start, from the sources, restarted on each change
   test    run every test                                          (arguments: those of vitest)
   bench   build, then measure: fanout | publish | login | idle
@@ -208,7 +209,7 @@ async function main([command, ...args]) {
     process.stdout.write(USAGE);
     return 0;
   }
-  if (!['start', 'demo', 'dev', 'test', 'bench', 'fuzz', 'model', 'setup'].includes(command)) {
+  if (!['start', 'demo', 'cluster', 'dev', 'test', 'bench', 'fuzz', 'model', 'setup'].includes(command)) {
     process.stderr.write(USAGE);
     return 64; // EX_USAGE
   }
@@ -230,6 +231,9 @@ async function main([command, ...args]) {
     case 'demo':
       await build(node, env);
       return runCommand(node, [LAUNCHER, 'demo', ...args], env);
+    case 'cluster':
+      await build(node, env);
+      return runCommand(node, [LAUNCHER, 'cluster', ...args], env);
     case 'dev':
       // --watch follows what was imported; the instance gets SIGTERM, stops in order and starts again on the same data.
       return runCommand(

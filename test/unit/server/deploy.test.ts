@@ -50,10 +50,10 @@ describe('deploy/', () => {
 });
 
 describe('compose.yaml', () => {
-  it('has three instances, HAProxy, two Redis, three Sentinels and Prometheus, each at an address of its own', () => {
+  it('has three instances, HAProxy, three Redis, three Sentinels and Prometheus, each at an address of its own', () => {
     const addresses = services.map(([name]) => addressOf(name)).filter((address) => address !== undefined);
-    expect([instances, addressesOf('redis-'), addressesOf('sentinel-')].map(({ length }) => length)).toEqual([3, 2, 3]);
-    expect(new Set(addresses).size).toBe(10);
+    expect([instances, addressesOf('redis-'), addressesOf('sentinel-')].map(({ length }) => length)).toEqual([3, 3, 3]);
+    expect(new Set(addresses).size).toBe(11);
   });
 
   it('mounts files that are there and volumes that it declares, and waits for services that it has', () => {

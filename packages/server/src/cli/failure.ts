@@ -2,6 +2,7 @@ import { StoreFormatError } from '@xmpp-grid/pubsub';
 import { RedisRefused, StoreUnavailable } from '@xmpp-grid/stream';
 import { AdminError } from '../admin/operations.ts';
 import { ConfigError } from '../config-load.ts';
+import { ClusterFailed } from '../local-cluster/cluster-failed.ts';
 import { StoreError } from '../store-error.ts';
 import { WorkerFailed } from '../workers/worker-failed.ts';
 import { UsageError } from './command.ts';
@@ -15,6 +16,7 @@ export function explain(error: unknown): { readonly lines: readonly string[]; re
   if (error instanceof ConfigError) return { lines: error.problems, exitCode: EXIT.config };
   if (error instanceof RedisRefused) return { lines: [error.message], exitCode: EXIT.config };
   if (error instanceof StoreUnavailable) return { lines: [`${error.message}; is the store there?`], exitCode: EXIT.failure };
+  if (error instanceof ClusterFailed) return { lines: error.message.split('\n'), exitCode: EXIT.failure };
   if (error instanceof WorkerFailed) return { lines: [error.message], exitCode: error.exitCode };
   if (error instanceof StoreError || error instanceof StoreFormatError || error instanceof AdminError)
     return { lines: [error.message], exitCode: EXIT.failure };

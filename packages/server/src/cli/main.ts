@@ -1,6 +1,7 @@
 import { VERSION } from '../version.ts';
 import { type Command, parseCommand, renderHelp, UsageError } from './command.ts';
 import { CERT_COMMANDS } from './commands/cert.ts';
+import { cluster } from './commands/cluster.ts';
 import { CONFIG_COMMANDS } from './commands/config.ts';
 import { demo } from './commands/demo.ts';
 import { INSPECT_COMMANDS } from './commands/inspect.ts';
@@ -12,6 +13,7 @@ import { print } from './output.ts';
 const COMMANDS: readonly Command[] = [
   serve,
   demo,
+  cluster,
   ...PLATFORM_COMMANDS,
   ...CERT_COMMANDS,
   ...INSPECT_COMMANDS,

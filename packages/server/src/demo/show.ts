@@ -59,7 +59,7 @@ export async function show(stage: Stage): Promise<void> {
   await step(
     'provider publishes an incident',
     () => publish(provider, brokerDomain, topic, 'incident-1', incident),
-    () => `${incident.length} bytes of IODEF, on disk before the answer`,
+    () => `${incident.length} bytes of IODEF, kept safe before the answer`,
   );
   const event = await step('consumer receives it', () => first.message(isEventOf(topic)), spellEvent);
   print(`\n${framed(payloadOf(event).toString('utf8'))}`);
