@@ -45,7 +45,7 @@ export interface CheckReport {
   readonly repeated: number;
   /** Repeats within one session, resumed or not: never promised to anybody. */
   readonly repeatedInSession: number;
-  /** Of the repeats, the longest time from the first arrival to the break of that session, ms. */
+  /** Of the repeats, the longest time from the first arrival to the fault that broke that session, ms. */
   readonly oldestRepeatMs: number;
   /** Received, and not in the log at the end: a failover took the entry back (delivery.md §1.3). */
   readonly phantoms: number;
@@ -64,6 +64,7 @@ export class Checker {
   readonly #views = new Map<string, Map<string, TopicView>>();
   /** When each session of each consumer lost its connection for good. */
   readonly #breaks = new Map<string, number[]>();
+  readonly #begins: number[] = [];
   readonly #faults: string[] = [];
   #deliveries = 0;
   #repeated = 0;
@@ -140,7 +141,10 @@ export class Checker {
       this.#fault(`${consumer} got ${node}/${entryId} again within session ${delivery.incarnation}`);
     }
     const brokeAtMs = this.#breaks.get(consumer)?.[known.firstIncarnation - 1];
-    if (brokeAtMs !== undefined) this.#oldestRepeatMs = Math.max(this.#oldestRepeatMs, brokeAtMs - known.firstAtMs);
+    if (brokeAtMs !== undefined) {
+      const begins = this.#begins.findLast((atMs) => atMs <= brokeAtMs) ?? brokeAtMs;
+      this.#oldestRepeatMs = Math.max(this.#oldestRepeatMs, begins - known.firstAtMs);
+    }
     known.lastAtMs = delivery.atMs;
     known.lastIncarnation = delivery.incarnation;
   }
@@ -160,6 +164,17 @@ export class Checker {
 
   has(consumer: string, node: string, itemId: string): boolean {
     return this.#views.get(consumer)?.get(node)?.items.has(itemId) === true;
+  }
+
+  /** Item ids of a topic as a consumer received them, each entry once. */
+  itemsOf(consumer: string, node: string): string[] {
+    const view = this.#views.get(consumer)?.get(node);
+    return (view?.order ?? []).map(({ entryId }) => view?.entries.get(entryId)?.itemId as string);
+  }
+
+  /** Something breaks now: what consumers repeat is measured from here, where their sessions break later. */
+  faultBegins(atMs: number): void {
+    this.#begins.push(atMs);
   }
 
   /** When a consumer first received an event that was published after `sinceMs`; undefined: not yet. */

@@ -51,6 +51,12 @@ export class FaultRun {
     this.timeline.note(text);
   }
 
+  /** Something breaks now. */
+  breaks(text: string): void {
+    this.load.checker.faultBegins(this.timeline.now());
+    this.note(text);
+  }
+
   /** From now on everything should come back. */
   repaired(text: string): void {
     this.repairedMs = this.timeline.now();

@@ -1,5 +1,5 @@
 import { seededRandom } from '../../../bench/driver/report-payload.ts';
-import type { TestCluster } from '../../support/start-cluster.ts';
+import type { ClusterInstance, TestCluster } from '../../support/start-cluster.ts';
 import { until } from '../../support/until.ts';
 import { Checker, type CheckReport } from '../checker.ts';
 import type { Timeline } from '../timeline.ts';
@@ -10,13 +10,17 @@ import { Provider } from './provider.ts';
 export interface LoadOptions {
   readonly topics: number;
   readonly providersPerTopic: number;
-  /** Each subscribes to every topic. */
   readonly consumers: number;
+  /** Topics that each consumer subscribes to. */
+  readonly topicsEach: number;
+  /** Of the consumers, so many never give up a silent connection by themselves. */
+  readonly stubborn: number;
   /** Sessions of each consumer's account. */
   readonly resources: number;
   /** Mean pause of a provider between two publishes, ms. */
   readonly intervalMs: number;
   readonly management: PlatformOptions['management'];
+  readonly providerManagement: PlatformOptions['management'];
   /** Consumers log in by certificate. */
   readonly external: boolean;
   readonly silenceMs: number;
@@ -26,9 +30,12 @@ export const DEFAULT_LOAD: LoadOptions = {
   topics: 2,
   providersPerTopic: 2,
   consumers: 20,
+  topicsEach: 2,
+  stubborn: 0,
   resources: 1,
   intervalMs: 10,
   management: 'resume',
+  providerManagement: 'resume',
   external: false,
   silenceMs: 3_000,
 };
@@ -46,10 +53,16 @@ export class Load {
   readonly nodes: readonly string[];
   readonly options: LoadOptions;
   readonly #auditor: Consumer;
+  readonly #cluster: TestCluster;
+  readonly #seed: number;
   readonly #timeline: Timeline;
+  readonly #platform: (user: string, resource: string, more?: Partial<PlatformOptions>) => PlatformOptions;
+  readonly #extras: (Consumer | Provider)[] = [];
 
   private constructor(cluster: TestCluster, seed: number, options: LoadOptions, timeline: Timeline, certificates: Certificates) {
     this.options = options;
+    this.#cluster = cluster;
+    this.#seed = seed;
     this.#timeline = timeline;
     this.nodes = Array.from({ length: options.topics }, (_, i) => `seed-${seed}-topic-${i}`);
     let count = 0;
@@ -65,22 +78,30 @@ export class Load {
       timeline,
       ...more,
     });
+    this.#platform = platform;
     const { broker } = cluster;
     this.providers = this.nodes.flatMap((node, t) =>
       Array.from(
         { length: options.providersPerTopic },
         (_, i) =>
-          new Provider(platform(`p${t * options.providersPerTopic + i}`, `s${seed}`, { management: 'resume' }), this.checker, {
-            broker,
-            node,
-            intervalMs: options.intervalMs,
-          }),
+          new Provider(
+            platform(`p${t * options.providersPerTopic + i}`, `s${seed}`, { management: options.providerManagement }),
+            this.checker,
+            {
+              broker,
+              node,
+              intervalMs: options.intervalMs,
+            },
+          ),
       ),
     );
     this.consumers = Array.from({ length: options.consumers * options.resources }, (_, i) => {
       const user = `c${Math.floor(i / options.resources)}`;
       const certificate = certificates.get(user);
-      const more = certificate === undefined ? {} : { certificate };
+      const more = {
+        ...(certificate === undefined ? {} : { certificate }),
+        ...(i < options.stubborn ? { silenceMs: STUBBORN_MS } : {}),
+      };
       return new Consumer(platform(user, `s${seed}-${i % options.resources}`, more), this.checker, broker);
     });
     this.#auditor = new Consumer(platform(`auditor-${seed}`, 'r', { management: 'none' }), this.checker, broker);
@@ -114,15 +135,51 @@ export class Load {
         );
     }
     await eachOf([...load.consumers, load.#auditor], LOGINS, async (consumer) => {
-      load.checker.expect(consumer.name, load.nodes);
+      const nodes = load.#nodesOf(consumer);
+      load.checker.expect(consumer.name, nodes);
       await consumer.platform.start();
-      for (const node of load.nodes) await consumer.subscribe(node);
+      for (const node of nodes) await consumer.subscribe(node);
     });
     await load.#auditor.platform.stop();
     timeline.note(
       `prepared: ${load.consumers.length} consumers, ${load.providers.length} providers, ${load.nodes.length} topics`,
     );
     return load;
+  }
+
+  /** The topics that a consumer hears; resources of one account the same ones. */
+  #nodesOf(consumer: Consumer): readonly string[] {
+    if (consumer === this.#auditor) return this.nodes;
+    const account = Math.floor(this.consumers.indexOf(consumer) / this.options.resources);
+    return Array.from(
+      { length: Math.min(this.options.topicsEach, this.nodes.length) },
+      (_, i) => this.nodes[(account + i) % this.nodes.length] as string,
+    );
+  }
+
+  /** An account besides the load, on what the scenario alone judges; connected when it resolves. `at`: only at this instance. */
+  async extraConsumer(user: string, resource: string, checker: Checker, at?: ClusterInstance): Promise<Consumer> {
+    await this.#addAccount(user);
+    const more = at === undefined ? {} : { ports: () => [at.door.port] };
+    const consumer = new Consumer(this.#platform(user, resource, more), checker, this.#cluster.broker);
+    this.#extras.push(consumer);
+    await consumer.platform.start();
+    return consumer;
+  }
+
+  async extraProvider(user: string, node: string, checker: Checker, at?: ClusterInstance): Promise<Provider> {
+    await this.#addAccount(user);
+    const more = at === undefined ? {} : { ports: () => [at.door.port] };
+    const to = { broker: this.#cluster.broker, node, intervalMs: this.options.intervalMs };
+    const provider = new Provider(this.#platform(user, `s${this.#seed}`, more), checker, to);
+    this.#extras.push(provider);
+    await provider.platform.start();
+    return provider;
+  }
+
+  async #addAccount(name: string): Promise<void> {
+    const running = this.#cluster.instances.find((instance) => instance.isRunning);
+    await running?.admin((admin) => admin.platformAdd({ name, password: name, role: 'demo', replace: true }));
   }
 
   start(): void {
@@ -145,17 +202,13 @@ export class Load {
   async finish(): Promise<CheckReport> {
     await Promise.all(this.providers.map((provider) => provider.finish()));
     // What has not come before the last event will not come.
-    const markers = this.nodes.map((node) => ({ node, itemId: `${node}.end` }));
-    for (const { node, itemId } of markers) {
-      await this.providers.find((provider) => provider.node === node)?.publish(itemId);
-    }
+    for (const node of this.nodes) await this.providers.find((provider) => provider.node === node)?.publish(endOf(node));
     this.#timeline.note('the last events are acknowledged');
     const all = [...this.consumers, this.#auditor];
     await this.#auditor.platform.start();
-    const waiting = () =>
-      all
-        .filter(({ name }) => !markers.every(({ node, itemId }) => this.checker.has(name, node, itemId)))
-        .map(({ name }) => name);
+    const isWaiting = (consumer: Consumer) =>
+      this.#nodesOf(consumer).some((node) => !this.checker.has(consumer.name, node, endOf(node)));
+    const waiting = () => all.filter(isWaiting).map(({ name }) => name);
     await until('everybody has the last events', () => waiting().length === 0, SETTLE_MS).catch(() => {
       const [first, ...others] = waiting();
       if (first === this.#auditor.name) throw new Error('the auditor did not receive the log');
@@ -182,9 +235,15 @@ export class Load {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.consumers, ...this.providers, this.#auditor].map(({ platform }) => platform.stop()));
+    await Promise.all(
+      [...this.consumers, ...this.providers, this.#auditor, ...this.#extras].map(({ platform }) => platform.stop()),
+    );
   }
 }
+
+const endOf = (node: string) => `${node}.end`;
+/** Longer than any run. */
+const STUBBORN_MS = 600_000;
 
 type Certificates = Map<string, { readonly cert: string; readonly key: string }>;
 

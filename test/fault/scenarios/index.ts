@@ -1,5 +1,12 @@
 import type { Scenario } from '../scenario.ts';
+import { CLIENT_FAULTS } from './clients.ts';
 import { killEmbedded } from './embedded.ts';
+import { INSTANCE_FAULTS } from './instances.ts';
+import { REDIS_FAULTS } from './redis.ts';
 
-/** Every scenario, in the order of operations.md §4. */
-export const SCENARIOS: readonly Scenario[] = [killEmbedded];
+const order = (id: string) => Number(/\d+/.exec(id)?.[0] ?? 1_000);
+
+/** Every scenario, in the order of operations.md §4, then those of our own. */
+export const SCENARIOS: readonly Scenario[] = [killEmbedded, ...INSTANCE_FAULTS, ...REDIS_FAULTS, ...CLIENT_FAULTS].toSorted(
+  (a, b) => order(a.id) - order(b.id),
+);
