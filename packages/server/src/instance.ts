@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto';
 import { join } from 'node:path';
-import { AuditFile, type AuditSink, Authorizer, PlatformAuthenticator, TlsContext } from '@xmpp-grid/auth';
+import { AccountRoles, AuditFile, type AuditSink, Authorizer, PlatformAuthenticator, TlsContext } from '@xmpp-grid/auth';
 import {
   type BrokerAudit,
   brokerMetrics,
@@ -12,14 +12,18 @@ import {
 } from '@xmpp-grid/pubsub';
 import {
   accountRoutes,
+  type ClusterParts,
+  type ControlFollow,
   ControllerDoor,
   controllerService,
   type Element,
+  type InboxHandler,
   Instances,
   JID,
   KeyedRateLimit,
   Listener,
   NS,
+  type OpenInbox,
   RateLimitMetrics,
   Router,
   randomText,
@@ -30,12 +34,18 @@ import {
 } from '@xmpp-grid/stream';
 import { Admin, type LiveInstance } from './admin/admin.ts';
 import type { Config } from './config.ts';
+import { housekeepingShare } from './housekeeping-share.ts';
+import { ACCOUNT_CHANGED, followRights } from './rights.ts';
 import type { InstanceDeps, RunningInstance, StartInstance } from './running-instance.ts';
 import { topicDefaults, topicLimits } from './topic-settings.ts';
 
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
 const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
 
+/** Kind of the inbox messages that are for delivery. */
+const INTEREST = 'interest';
+/** delivery.md §7.2 (d). */
+const MAX_HEAD_AGE_MS = 1_000;
 /** Nobody watches; 60 s is no more than a sign of life. */
 const LONE_BEAT_MS = 60_000;
 /** Topics looked at in one second: 100,000 take under a minute. */
@@ -54,9 +64,19 @@ export const startInstance: StartInstance = async (config, deps) => {
   // Who lives (delivery.md §7.1). Alone in its store an instance has nobody to be fenced from.
   const lease = config.store.kind === 'embedded' ? { leaseMs: Infinity, beatMs: LONE_BEAT_MS } : config.instance;
   const instances = new Instances({ table: stores.instances, ...lease, log });
+  let rights: ControlFollow | undefined;
+  const mayServe = () => !instances.isFenced && (rights === undefined || rights.headAgeMs <= MAX_HEAD_AGE_MS);
+  const cluster: ClusterParts = {
+    registry: stores.sessionRegistry(instances),
+    inboxes: stores.inboxes,
+    resumeStates: stores.resumeStates,
+    instanceId: () => instances.id,
+    mayServe,
+  };
 
   // Who may come in, and what for
   const roles = new Authorizer(config.roles);
+  const accountRoles = new AccountRoles({ accounts });
   const authenticator = new PlatformAuthenticator({
     accounts,
     roles,
@@ -77,13 +97,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     resumeTimeoutMs: config.streamManagement.resumeTimeoutMs,
     idleMs: config.ping.intervalMs,
     answerMs: config.ping.timeoutMs,
-    cluster: {
-      registry: stores.sessionRegistry(instances),
-      inboxes: stores.inboxes,
-      resumeStates: stores.resumeStates,
-      instanceId: () => instances.id,
-      mayServe: () => !instances.isFenced,
-    },
+    cluster,
   });
   const offline = stores.offlineMessages(config.domain, async (account) => (await accounts.get(account)) !== undefined);
   const router = new Router({
@@ -102,12 +116,20 @@ export const startInstance: StartInstance = async (config, deps) => {
     decide: (role, verb, node, type) => roles.decide(role, verb, node, type),
     isHidden: (role, node) => roles.isHidden(role, node),
     approves: (role, node) => roles.approves(role, node),
-    roleOf: async (account) => (await accounts.get(JID.parse(account)))?.account.role,
+    roleOf: (account) => accountRoles.roleOf(account),
   };
   const form = new NodeConfigForm(config.profile, topicLimits(config));
   const delivery = new Delivery({
     topics,
-    instanceId: instances.id,
+    instanceId: () => instances.id,
+    mayServe,
+    cluster: {
+      async instancesOf(account) {
+        const bound = await cluster.registry.sessionsOf(JID.parse(account));
+        return [...new Set(bound.map(({ claim }) => claim.instanceId))].filter((id) => id !== instances.id);
+      },
+      send: (instanceId, message) => stores.inboxes.send(instanceId, message),
+    },
     domain: config.brokerDomain,
     log,
     policy,
@@ -142,6 +164,31 @@ export const startInstance: StartInstance = async (config, deps) => {
     writable: () => undefined,
     resumed: () => metrics.resumed(),
     ended: (_session, why) => metrics.closed(why),
+  });
+
+  // The other instances (delivery.md §7)
+  const handle: InboxHandler = (message) =>
+    message.kind === INTEREST ? delivery.interestHeard(message.body) : router.fromInbox(message);
+  let inbox: OpenInbox | undefined;
+  const openInbox = async () => {
+    inbox = await stores.inboxes.open(instances.id, handle, () => !instances.isFenced);
+  };
+  // What told the dead one of its own sessions' interest went with them.
+  instances.addCleaner((deadId, signal) =>
+    stores.inboxes.clean(deadId, (message) => (message.kind === INTEREST ? undefined : router.fromInbox(message)), signal),
+  );
+  instances.observe({
+    async rejoined() {
+      await inbox?.close();
+      await openInbox();
+      await sessions.reclaimAll();
+      delivery.rejoined();
+    },
+  });
+  const stopWatching = stores.onPrimaryChanged(() => {
+    sessions
+      .reclaimAll()
+      .catch((error: unknown) => log.warn({ err: error }, 'sessions could not be written again after a failover'));
   });
 
   // The doors
@@ -194,7 +241,7 @@ export const startInstance: StartInstance = async (config, deps) => {
   // Age and tombstones: a share of the topics each second, so that no sweep is long.
   const sweeper = setInterval(() => {
     topics
-      .sweep(Date.now(), SWEEP_TOPICS)
+      .sweep(Date.now(), SWEEP_TOPICS, housekeepingShare(instances))
       .catch((error: unknown) => log.error({ err: error }, 'old entries cannot be trimmed; trying again'));
   }, 1_000);
   sweeper.unref();
@@ -206,13 +253,18 @@ export const startInstance: StartInstance = async (config, deps) => {
     await sessions.drain(graceMs);
     await listener.idle(graceMs);
     sessions.close();
+    await rights?.close();
     await delivery.close();
+    stopWatching();
+    await inbox?.close();
     await instances.close();
     await audit.close();
   };
 
   try {
     await instances.start();
+    await openInbox();
+    rights = await followRights({ control: stores.control, accounts, roles: accountRoles, sessions, delivery, log });
     const { starttls, directTls } = config.listeners;
     const addresses = {
       ...(starttls.enabled ? { starttls: await door.listenStartTls(starttls.port, starttls.host) } : {}),
@@ -222,7 +274,7 @@ export const startInstance: StartInstance = async (config, deps) => {
       get instanceId() {
         return instances.id;
       },
-      mayServe: () => !instances.isFenced,
+      mayServe,
       addresses,
       admin: new Admin({
         accounts,
@@ -231,6 +283,8 @@ export const startInstance: StartInstance = async (config, deps) => {
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
         roles: roles.names,
+        offline,
+        changed: (account) => stores.control.append({ kind: ACCOUNT_CHANGED, body: account.bareString }),
         live: liveInstance({ sessions, instances, startedMs, addresses, config, deps }),
       }),
       stop: (_reason, graceMs) => stopAll(graceMs),

@@ -37,6 +37,7 @@ export async function openEmbeddedStores(config: Config, log: Logger): Promise<S
       sessionRegistry: () => new EmbeddedSessionRegistry(),
       offlineMessages: (domain, exists) => new EmbeddedOfflineMessages(root, domain, exists),
       secret: () => clusterSecret(root),
+      onPrimaryChanged: () => () => undefined,
       isWritable: () => environment.isWritable(),
       async close() {
         await topics.close();

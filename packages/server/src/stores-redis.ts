@@ -43,6 +43,7 @@ export async function openRedisStores(config: Config, log: Logger, signal?: Abor
       sessionRegistry: (instances) => new RedisSessionRegistry(redis, instances),
       offlineMessages: (domain, exists) => new RedisOfflineMessages(redis, domain, exists),
       secret: () => redisClusterSecret(redis),
+      onPrimaryChanged: (changed) => redis.onPrimaryChanged(changed),
       isWritable: () => true, // heartbeats are writes: an instance that cannot write is past its lease
       async close() {
         await topics.close();

@@ -1,5 +1,5 @@
 import type { AccountStore } from '@xmpp-grid/auth';
-import type { LogReader, PositionStore, TopicStore } from '@xmpp-grid/pubsub';
+import type { HousekeepingShare, LogReader, PositionStore, TopicStore } from '@xmpp-grid/pubsub';
 import type {
   ControlLog,
   Inboxes,
@@ -18,7 +18,7 @@ export interface Topics extends TopicStore, LogReader, PositionStore {
    *
    * @throws StoreUnavailable; the next call goes on
    */
-  sweep(nowMs: number, maxTopics: number): Promise<void>;
+  sweep(nowMs: number, maxTopics: number, share?: HousekeepingShare): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -37,6 +37,10 @@ export interface Stores {
   offlineMessages(domain: string, exists: (account: JID) => Promise<boolean>): OfflineMessages;
   /** The secret behind the salts of accounts that do not exist: made once, the same for all instances. */
   secret(): Promise<Buffer>;
+  /**
+   * Calls `changed` when what this instance wrote last may be gone, by a failover (delivery.md §3.4). Returns how to stop it.
+   */
+  onPrimaryChanged(changed: () => void): () => void;
   /** False after a write failed, until one succeeds. */
   isWritable(): boolean;
   /** Ends every use; what was acknowledged is durable. */

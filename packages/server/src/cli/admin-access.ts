@@ -6,6 +6,7 @@ import { shortPath } from '../config-load.ts';
 import { connectControl } from '../control/client.ts';
 import { createLogger } from '../observe/log.ts';
 import { openStores } from '../open-stores.ts';
+import { ACCOUNT_CHANGED } from '../rights.ts';
 import { StoreError } from '../store-error.ts';
 import type { Stores } from '../stores.ts';
 
@@ -57,6 +58,8 @@ async function withStore<T>(config: Config, use: (admin: AdminOperations) => Pro
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
         roles: new Authorizer(config.roles).names,
+        offline: stores.offlineMessages(config.domain, async () => true),
+        changed: (account) => stores.control.append({ kind: ACCOUNT_CHANGED, body: account.bareString }),
       }),
     );
   } finally {
