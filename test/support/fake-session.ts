@@ -17,6 +17,8 @@ export class FakeSession implements SessionPort {
   isAlive = true;
   /** How many more entries it takes. */
   room = Number.POSITIVE_INFINITY;
+  /** Topics to which it lost the right, in order. */
+  readonly withdrawn: string[] = [];
   #owner: Redeliverable | undefined;
   #unacknowledged: EntryRef[] = [];
 
@@ -34,6 +36,16 @@ export class FakeSession implements SessionPort {
     if (!this.isWritable) throw new Error('handed an entry without asking');
     this.room -= 1;
     this.received.push({ text: prefix.toString() + body.toString(), ref });
+    this.#owner = owner;
+    this.#unacknowledged.push(ref);
+  }
+
+  withdraw(topic: string): void {
+    this.withdrawn.push(topic);
+  }
+
+  /** What another instance sent, and this session was sent again when it was resumed. */
+  owes(owner: Redeliverable, ref: EntryRef): void {
     this.#owner = owner;
     this.#unacknowledged.push(ref);
   }

@@ -57,6 +57,17 @@ describe('subscribe, XEP-0060 §6.1 (P-U11, P-F43)', () => {
     expect(await states()).toEqual(['francisco@denmark.lit subscribed']);
   });
 
+  it('delivery looks again also when nothing changed: the first request may not have reached everybody (delivery.md §2.6)', async () => {
+    await open({ profile: 'compat' }, 'open');
+    for (const request of [subscribe('francisco@denmark.lit'), unsubscribe('francisco@denmark.lit')]) {
+      await h.must(FRANCISCO, 'set', request);
+      h.interest();
+      const again = await h.request(FRANCISCO, 'set', request);
+      expect(again.attrs.type).toBe(request.includes('unsubscribe') ? 'error' : 'result');
+      expect(h.interest()).toEqual([`${NODE} francisco@denmark.lit`]);
+    }
+  });
+
   it('§6.1.1: bare and full JID are subscriptions of their own', async () => {
     await open({ profile: 'compat' }, 'open');
     await h.must(FRANCISCO, 'set', subscribe('francisco@denmark.lit'));

@@ -30,7 +30,7 @@ export async function answerRequest(message: Element, from: Sender, deps: VerbDe
     demand(decideOwn(affiliation), 'manage', node, who, deps);
     const account = answer.subscriber.bareString;
     const pending = (await deps.store.subscriptionsOf(node, account)).find(({ jid }) => jid === subscriber);
-    if (pending?.state !== 'pending') throw new StanzaError('item-not-found', { text: 'there is no such request any more' });
+    if (pending?.state !== 'pending') return 'no-such-request';
     const other = await affiliationOfOther(node, account, await deps.store.affiliation(node, account), deps);
     // The model may have become a whitelist since the request was made; approval does not put anybody on it.
     const mayBe = decideSubscribe(other, record.config.accessModel).verdict !== 'deny';
@@ -46,6 +46,11 @@ export async function answerRequest(message: Element, from: Sender, deps: VerbDe
     if (done === 'gone') throw new PubsubError('node-does-not-exist');
     return next;
   });
+  if (state === 'no-such-request') {
+    // Whoever should have been told of an earlier answer may not have been (delivery.md §2.6).
+    await deps.interest.changed(node, answer.subscriber.bareString);
+    throw new StanzaError('item-not-found', { text: 'there is no such request any more' });
+  }
   deps.audit.changed({ account: who.account, node, action: 'authorize', detail: `${subscriber} ${state}` });
   await announceSubscriptions(node, new Map([[subscriber, state]]), deps);
 }

@@ -69,9 +69,10 @@ export const ownerSubscriptionsSet: Verb<ChangeRequest, void, VerbDeps> = {
    * @throws PubsubError `node-does-not-exist` | `insufficient-privileges` | `blocked`; IqFailure `not-acceptable`
    */
   async perform({ node, entries }, who, deps) {
-    const { failed, states } = await untilFresh(async () => {
+    const { failed, states, same } = await untilFresh(async () => {
       const { record } = await openOwned(node, who, deps);
       const states = new Map<string, 'subscribed' | 'none'>();
+      const same = new Set<string>();
       const failed: Listed[] = [];
       for (const { jid: text, value } of entries) {
         const jid = tryJid(text);
@@ -82,7 +83,11 @@ export const ownerSubscriptionsSet: Verb<ChangeRequest, void, VerbDeps> = {
         const key = jid.toString();
         const present = (await deps.store.subscriptionsOf(node, jid.bareString)).find((subscription) => subscription.jid === key);
         const now = present?.state ?? 'none';
-        if (value === undefined || value === now) continue; // §8.8.2.1
+        if (value === undefined) continue; // §8.8.2.1
+        if (value === now) {
+          same.add(jid.bareString);
+          continue;
+        }
         if (value === 'none') {
           states.set(key, value);
           continue;
@@ -104,12 +109,14 @@ export const ownerSubscriptionsSet: Verb<ChangeRequest, void, VerbDeps> = {
         if (done === 'stale') return done;
         if (done === 'gone') throw new PubsubError('node-does-not-exist');
       }
-      return { failed, states };
+      return { failed, states, same };
     });
     for (const [jid, state] of states) {
       deps.audit.changed({ account: who.account, node, action: 'subscription', detail: `${jid} ${state}` });
     }
     await announceSubscriptions(node, states, deps);
+    // Also where nothing changed: whoever should have been told may not have been (delivery.md §2.6).
+    await Promise.all([...same].map((account) => deps.interest.changed(node, account)));
     if (failed.length > 0) throw failedEntries(subscriptionList(node, failed));
   },
 

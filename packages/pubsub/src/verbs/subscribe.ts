@@ -67,8 +67,9 @@ export const subscribe: Verb<SubscribeRequest, Subscription['state'], VerbDeps> 
       if (outcome.isByRole)
         deps.audit.changed({ account: who.account, node, action: 'subscribe', detail: `member by role ${who.role}` });
       if (outcome.state === 'pending') await askOwners({ node, jid: subscribed, sinceMs: outcome.stampMs }, deps);
-      else await deps.interest.changed(node, who.account);
     }
+    // Also when nothing changed: whoever should have been told may not have been (delivery.md §2.6).
+    if (outcome.state === 'subscribed') await deps.interest.changed(node, who.account);
     return outcome.state;
   },
 

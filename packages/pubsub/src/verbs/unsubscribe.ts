@@ -32,10 +32,10 @@ export const unsubscribe: Verb<UnsubscribeRequest, void, VerbDeps> = {
    */
   async perform({ node, jid }, who, deps) {
     const subscribed = jid.toString();
-    await untilFresh(async () => {
+    const done = await untilFresh(async () => {
       await openTopic(node, who, deps);
       const own = await deps.store.subscriptionsOf(node, who.account);
-      if (!own.some((subscription) => subscription.jid === subscribed)) throw new PubsubError('no-such-subscriber'); // §6.2.3.2
+      if (!own.some((subscription) => subscription.jid === subscribed)) return 'no-such-subscriber';
       const done = await deps.store.commit(
         node,
         {},
@@ -44,7 +44,9 @@ export const unsubscribe: Verb<UnsubscribeRequest, void, VerbDeps> = {
       if (done === 'gone') throw new PubsubError('node-does-not-exist');
       return done;
     });
+    // Also when nothing changed: whoever should have been told may not have been (delivery.md §2.6).
     await deps.interest.changed(node, who.account);
+    if (done === 'no-such-subscriber') throw new PubsubError(done); // §6.2.3.2
   },
 
   render: (_, { node, jid }) => pubsubElement('pubsub', subscriptionElement(node, jid.toString(), 'none')),
