@@ -18,11 +18,12 @@ import {
 import type { AuditSink } from './audit/audit-log.ts';
 import type { PlatformAccount } from './platforms/account.ts';
 import type { AccountStore } from './platforms/account-store.ts';
+import { credentialOf, type Standing, standingOf } from './platforms/standing.ts';
 import type { Authorizer } from './roles/authorizer.ts';
 import { availableBindings } from './sasl/channel-binding.ts';
 import { decideExternal, identitiesOf } from './sasl/external.ts';
 import { offeredMechanisms, type Profile, SCRAM_MECHANISMS, type ScramMechanism } from './sasl/mechanism.ts';
-import { fakeScramKeys, randomNonce, ScramServer } from './sasl/scram.ts';
+import { fakeScramKeys, randomNonce, type ScramKeys, ScramServer } from './sasl/scram.ts';
 import { DerError } from './x509/der.ts';
 import { type CertificateIdentity, mayAuthenticateClients, readCertificate } from './x509/identity.ts';
 
@@ -104,6 +105,14 @@ export class PlatformAuthenticator implements Authenticator {
     return found.account.state === 'disabled' ? { state: 'disabled' } : { state: 'enabled', role: found.account.role };
   }
 
+  /**
+   * Reads the account again of somebody who was let in, and says whether that would be done today: after bind, so that no
+   * change slips through between login and session (delivery.md §2.6), and when something changed. Rejects when the store fails.
+   */
+  async standing(who: AuthenticatedAccount): Promise<Standing> {
+    return standingOf((await this.#deps.accounts.get(who.account))?.account, who, this.#deps.requireFingerprint);
+  }
+
   /** EXTERNAL is offered only to whom it can let in (RFC 6120 §6.3.4, XEP-0178 §2 (9)). */
   #provedCertificate(domain: string, tls: TlsFacts): ProvedCertificate | undefined {
     if (!tls.peerVerified || !tls.peerCertificate) return undefined;
@@ -160,7 +169,8 @@ class Attempt {
   }
 
   /** Last checks on an account whose credential is proved. */
-  admit(account: PlatformAccount, certificate?: CertificateIdentity): AuthenticatedAccount {
+  admit(account: PlatformAccount, proved: { keys: ScramKeys } | { certificate: CertificateIdentity }): AuthenticatedAccount {
+    const certificate = 'certificate' in proved ? proved.certificate : undefined;
     if (account.state === 'disabled') throw new SaslFailure('account-disabled', { why: 'the account is disabled' });
     const limits = this.#deps.roles.limits(account.role);
     if (!limits)
@@ -178,6 +188,7 @@ class Attempt {
       role: account.role,
       mechanism: this.#mechanism,
       limits,
+      ...('keys' in proved && { credential: credentialOf(proved.keys) }),
       ...(certificate && { certificateFingerprint: certificate.fingerprint, certificateNotAfterMs: certificate.notAfterMs }),
     };
   }
@@ -258,7 +269,7 @@ function scramSteps(deps: AuthenticatorDeps, mechanism: ScramMechanism, domain: 
       const serverFinal = server.clientFinal(final);
       if (!account || !keys) throw new SaslFailure('not-authorized', { why: 'no such account, or no key for this mechanism' });
       checkAuthzid(authzid, account.jid); // RFC 5802 §5: after the proof
-      return { kind: 'success', data: Buffer.from(serverFinal), who: attempt.admit(account) };
+      return { kind: 'success', data: Buffer.from(serverFinal), who: attempt.admit(account, { keys }) };
     };
     return { kind: 'challenge', data: Buffer.from(challenge), next: last };
   };
@@ -299,6 +310,6 @@ function externalSteps(deps: AuthenticatorDeps, proved: ProvedCertificate, attem
         why: `the account is bound to other certificates than ${proved.identity.fingerprint}`,
       });
     }
-    return { kind: 'success', who: attempt.admit(account, proved.identity) };
+    return { kind: 'success', who: attempt.admit(account, { certificate: proved.identity }) };
   };
 }

@@ -6,6 +6,7 @@ export * from './platforms/account-store.ts';
 export * from './platforms/embedded/embedded-account-store.ts';
 export * from './platforms/redis/cluster-secret.ts';
 export * from './platforms/redis/redis-account-store.ts';
+export * from './platforms/standing.ts';
 export * from './roles/authorizer.ts';
 export * from './roles/role-template.ts';
 export * from './sasl/channel-binding.ts';

@@ -49,6 +49,7 @@ describe('SCRAM login', () => {
     expect(step.who).toEqual({
       account: JID.parse('sensor@example.com'),
       role: 'platform',
+      credential: expect.stringMatching(/^[\w-]{16}$/),
       mechanism: 'SCRAM-SHA-256',
       limits: new Authorizer().limits('platform'),
     });

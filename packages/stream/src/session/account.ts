@@ -16,6 +16,8 @@ export interface AuthenticatedAccount {
   readonly role: string;
   readonly mechanism: string;
   readonly limits: SessionLimits;
+  /** Names the keys that the password was proved with, for SCRAM: an account that has others lets nobody stay who used these. */
+  readonly credential?: string;
   /** SHA-256 fingerprint (hex) of the certificate that proved the account, for EXTERNAL. */
   readonly certificateFingerprint?: string;
   /** When that certificate expires (ms since the epoch): the stream ends then (RFC 6120 §13.7.2.3). */
