@@ -1,6 +1,6 @@
 /** Starts the programs of `clients/` and reads what they saw. */
 import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -8,6 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 const CLIENTS = fileURLToPath(new URL('./clients/', import.meta.url));
+const DOCUMENTS = fileURLToPath(new URL('../fixtures/iodef/', import.meta.url));
 /** The distribution's own Python, which has the distribution's modules. */
 const PYTHON = '/usr/bin/python3';
 /** Longer than the deadline of the programs themselves (40 s), so that theirs speaks first. */
@@ -108,6 +109,22 @@ export class Workshop {
       this.#commands.set(library, command);
     }
     return command;
+  }
+
+  /** An IODEF document as it may stand in a stanza: without its XML declaration, and without comments (RFC 6120 §11.1). */
+  document(name: string): { readonly file: string; readonly text: string } {
+    const text = readFileSync(join(DOCUMENTS, name), 'utf8')
+      .replace(/^<\?xml.*?\?>\s*/s, '')
+      .replace(/<!--.*?-->/gs, '')
+      .trim();
+    return { file: this.file(name, text), text };
+  }
+
+  /** A file of its own, for its owner's eyes. */
+  file(name: string, content: string | Buffer): string {
+    const path = join(this.folder, name);
+    writeFileSync(path, content, { mode: 0o600 });
+    return path;
   }
 
   remove(): void {

@@ -3,9 +3,6 @@
  * that the Consumer's library hands out is the one that the Provider's was given. Rows G-006 to G-013, G-022 to G-024, G-026, G-027,
  * G-030, G-032 to G-034, G-080.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestInstance, type TestInstance } from '../support/start-instance.ts';
 import {
@@ -19,7 +16,6 @@ import {
 import { shapeOf } from './payload-shape.ts';
 
 const IODEF = 'urn:ietf:params:xml:ns:iodef-2.0';
-const DOCUMENTS = fileURLToPath(new URL('../fixtures/iodef/', import.meta.url));
 
 type Credential = 'password' | 'certificate';
 interface Side {
@@ -39,17 +35,6 @@ const describeSide = ({ library, mechanism }: Side) => `${library.name} by ${mec
 
 const workshop = new Workshop();
 afterAll(() => workshop.remove());
-
-/** A document as it may stand in a stanza: without its XML declaration, and without comments (RFC 6120 §11.1). */
-function document(name: string): { file: string; text: string } {
-  const text = readFileSync(join(DOCUMENTS, name), 'utf8')
-    .replace(/^<\?xml.*?\?>\s*/s, '')
-    .replace(/<!--.*?-->/gs, '')
-    .trim();
-  const file = join(workshop.folder, name);
-  writeFileSync(file, text);
-  return { file, text };
-}
 
 let topics = 0;
 
@@ -75,10 +60,8 @@ async function start(
 
 async function certificateFiles(instance: TestInstance, name: string) {
   const issued = await instance.certificates.platform(name);
-  const certFile = join(workshop.folder, `${name}.pem`);
-  const keyFile = join(workshop.folder, `${name}.key`);
-  writeFileSync(certFile, issued.certificate);
-  writeFileSync(keyFile, issued.key, { mode: 0o600 });
+  const certFile = workshop.file(`${name}.pem`, issued.certificate);
+  const keyFile = workshop.file(`${name}.key`, issued.key);
   return { certFile, keyFile };
 }
 
@@ -88,7 +71,7 @@ const mechanismOf = (instance: TestInstance, account: string) =>
 
 /** Figure 2, message by message, in its order. */
 async function walk(instance: TestInstance, providing: Side, consuming: Side, documentName: string): Promise<void> {
-  const { file, text } = document(documentName);
+  const { file, text } = workshop.document(documentName);
   const node = `figure2-${++topics}`;
   const running: Figure2Platform[] = [];
   try {
