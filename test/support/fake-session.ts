@@ -11,7 +11,7 @@ export interface Received {
 export class FakeSession implements SessionPort {
   readonly id: string;
   readonly jid: JID;
-  readonly role: string;
+  role: string;
   readonly received: Received[] = [];
   peerMaxStanzaBytes = Number.POSITIVE_INFINITY;
   isAlive = true;

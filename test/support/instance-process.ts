@@ -178,16 +178,26 @@ export async function startInstanceProcess(
   };
 }
 
-/** Ports that were free a moment ago; the same ones serve every life of the process. */
+/**
+ * Ports that were free a moment ago; the same ones serve every life of the process. Below those that the system gives to
+ * connections, or a client of the next test sits on one of them.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+  const found = new Set<number>();
+  while (found.size < count) {
+    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    found.add(port);
+  }
+  return [...found];
 }
+
+const FIRST_PORT = 12_000;
+/** Linux gives 32,768 and above to connections. */
+const PORTS = 20_000;

@@ -1,3 +1,4 @@
+import { BellTamper } from './bell-tamper.ts';
 import { type InstanceProcess, startInstanceProcess } from './instance-process.ts';
 import { type RedisKind, type RedisTopology, startRedisTopology, type TestDurability } from './redis-topology.ts';
 import { type Haproxy, startHaproxy } from './start-haproxy.ts';
@@ -19,6 +20,8 @@ export interface ClusterOptions {
   readonly leaseMs?: number;
   /** Faults from inside the processes (`fault-hooks.ts`). */
   readonly hooks?: boolean;
+  /** The bells of each instance can be tampered with; needs a Redis with one address. */
+  readonly bells?: boolean;
   /** Platforms may log in by certificate. */
   readonly external?: boolean;
   readonly redisArgs?: readonly string[];
@@ -32,6 +35,8 @@ export interface ClusterInstance extends InstanceProcess {
   readonly door: TcpProxy;
   /** Between this instance and Redis, where that has one address. */
   readonly redisLink: TcpProxy | undefined;
+  /** What happens to its bells on the way, where the cluster was started with `bells`. */
+  readonly bells: BellTamper | undefined;
 }
 
 export interface TestCluster {
@@ -109,6 +114,7 @@ async function startInstance(
   // In a row with the front, so that a failover moves every instance and a partition only one.
   const redisLink = hasOneAddress ? await startTcpProxy(redis.port, { records: false }) : undefined;
   if (redisLink !== undefined) stopping.push(() => redisLink.close());
+  const bells = options.bells === true && redisLink !== undefined ? new BellTamper(redisLink) : undefined;
   const { listeners, ...others } = options.settings ?? {};
   const process = await startInstanceProcess(
     {
@@ -129,6 +135,6 @@ async function startInstance(
   const door = await startTcpProxy(process.directTlsPort, { records: false });
   stopping.push(() => door.close());
   // Its descriptors, not its values: `pid` and `isRunning` are asked again each time.
-  const extra = { name, door, redisLink };
+  const extra = { name, door, redisLink, bells };
   return Object.defineProperties(extra, Object.getOwnPropertyDescriptors(process)) as typeof extra & InstanceProcess;
 }

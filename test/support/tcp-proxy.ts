@@ -10,8 +10,8 @@ export interface TcpProxy {
   readonly toClient: Buffer[];
   /** Connections of clients that are open. */
   readonly openConnections: number;
-  /** Looks at each chunk on its way; what it returns goes on. */
-  change: (chunk: Buffer, direction: Direction) => Buffer;
+  /** Looks at each chunk on its way; what it returns goes on. Connections are numbered as they come. */
+  change: (chunk: Buffer, direction: Direction, connection: number) => Buffer;
   /** Where new connections go: a failover moves it. Open connections stay where they are. */
   targetPort: number;
   /** How long each chunk is held back, ms; called per chunk, so that it can be drawn at random. Order is kept. */
@@ -49,6 +49,7 @@ export async function startTcpProxy(targetPort: number, { records = true }: TcpP
   const held = new Set<Direction>();
   let newest: Socket | undefined;
   let isHole = false;
+  let connections = 0;
   const toServer: Buffer[] = [];
   const toClient: Buffer[] = [];
 
@@ -67,13 +68,13 @@ export async function startTcpProxy(targetPort: number, { records = true }: TcpP
     if (flow.passesAtMs <= now) act();
     else setTimeout(act, flow.passesAtMs - now);
   };
-  const connect = (from: Socket, to: Socket, direction: Direction) => {
+  const connect = (from: Socket, to: Socket, direction: Direction, connection: number) => {
     const flow: Flow = { from, to, direction, passesAtMs: 0 };
     flows.add(flow);
     if (held.has(direction)) from.pause();
     from.on('data', (chunk: Buffer) => {
       if (records) (direction === 'to-server' ? toServer : toClient).push(chunk);
-      const changed = proxy.change(chunk, direction);
+      const changed = proxy.change(chunk, direction, connection);
       inTurn(flow, () => pass(flow, changed), proxy.delayMs?.(direction));
     });
     from.on('close', () => {
@@ -86,8 +87,9 @@ export async function startTcpProxy(targetPort: number, { records = true }: TcpP
   const server = createServer({ noDelay: true }, (client) => {
     const upstream = createConnection({ host: '127.0.0.1', port: proxy.targetPort, noDelay: true });
     newest = upstream;
-    connect(client, upstream, 'to-server');
-    connect(upstream, client, 'to-client');
+    connections++;
+    connect(client, upstream, 'to-server', connections);
+    connect(upstream, client, 'to-client', connections);
   });
   await new Promise<void>((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 }, resolve));
   const proxy: TcpProxy = {

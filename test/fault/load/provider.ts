@@ -21,7 +21,8 @@ export class Provider {
   readonly acknowledgements: { readonly sentMs: number; readonly atMs: number }[] = [];
   readonly #checker: Checker;
   readonly #broker: string;
-  readonly #intervalMs: number;
+  /** Mean pause between two publishes, ms. */
+  intervalMs: number;
   #isStopping = false;
   #running: Promise<void> | undefined;
   #count = 0;
@@ -31,7 +32,7 @@ export class Provider {
     this.#checker = checker;
     this.node = to.node;
     this.#broker = to.broker;
-    this.#intervalMs = to.intervalMs;
+    this.intervalMs = to.intervalMs;
   }
 
   async create(node: string): Promise<void> {
@@ -67,7 +68,7 @@ export class Provider {
     const { random } = this.platform.options;
     while (!this.#isStopping) {
       await this.publish(`${this.node}.${this.platform.options.user}.${++this.#count}`);
-      await sleep(this.#intervalMs * (0.5 + random()));
+      await sleep(this.intervalMs * (0.5 + random()));
     }
   }
 

@@ -3,10 +3,15 @@ import { CLIENT_FAULTS } from './clients.ts';
 import { killEmbedded } from './embedded.ts';
 import { INSTANCE_FAULTS } from './instances.ts';
 import { REDIS_FAULTS } from './redis.ts';
+import { RIGHTS_FAULTS } from './rights.ts';
 
 const order = (id: string) => Number(/\d+/.exec(id)?.[0] ?? 1_000);
 
 /** Every scenario, in the order of operations.md §4, then those of our own. */
-export const SCENARIOS: readonly Scenario[] = [killEmbedded, ...INSTANCE_FAULTS, ...REDIS_FAULTS, ...CLIENT_FAULTS].toSorted(
-  (a, b) => order(a.id) - order(b.id),
-);
+export const SCENARIOS: readonly Scenario[] = [
+  killEmbedded,
+  ...INSTANCE_FAULTS,
+  ...REDIS_FAULTS,
+  ...CLIENT_FAULTS,
+  ...RIGHTS_FAULTS,
+].toSorted((a, b) => order(a.id) - order(b.id));
