@@ -28,8 +28,8 @@ const SETTLE_MS = 50;
 const RETRY_MS = 1_000;
 /** How often an instance that may not serve asks whether it may again. */
 const SERVE_MS = 20;
-/** Accounts that are judged at the same time when all are. */
-const JUDGED_AT_ONCE = 8;
+/** Topics looked at for one session before others have their turn. */
+const LOOKS_AT_ONCE = 16;
 
 export interface DeliveryDeps {
   readonly topics: TopicStore & LogReader & PositionStore;
@@ -230,12 +230,8 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   resumed(session: SessionPort): void {
     const receiver = this.#receivers.get(session);
     if (!receiver) return;
-    if (receiver.role === session.role) {
-      this.writable(session);
-      return;
-    }
-    receiver.role = session.role;
-    void this.#judgeReceivers(receiver.account, [receiver]);
+    if (receiver.role === session.role) this.writable(session);
+    else void this.#judgeReceivers([receiver]);
   }
 
   ended(session: SessionPort, why: string): void {
@@ -277,10 +273,18 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     this.started(session);
   }
 
-  /** Writes what every consumer here acknowledged as its own number: before the streams of an orderly stop are closed. */
-  async settle(): Promise<void> {
-    for (const feed of this.#feeds.values()) this.#moved.set(feed, ROUNDS_AFTER_MOVE);
-    await Promise.all([...this.#feeds.values()].map((feed) => this.#write(feed, true)));
+  /**
+   * Resolves when what the session acknowledged is in the store: before its stream is closed in an orderly stop, so that
+   * wherever its client logs in next, nothing is repeated (delivery.md §5.4). Never rejects; what cannot be written is logged.
+   */
+  async settle(session: SessionPort): Promise<void> {
+    const cursors = this.#receivers.get(session)?.cursors.values() ?? [];
+    await Promise.all(
+      [...cursors].map(({ feed, subscriber }) => {
+        feed.parting.add(subscriber.jid);
+        return this.#write(feed);
+      }),
+    );
   }
 
   // InterestPort
@@ -320,55 +324,51 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   // Rights, delivery.md §8.2, §8.3
 
   /**
-   * The account's role or state changed: its sessions get nothing until each was judged again at every topic. Never rejects;
-   * while the store cannot be read it goes on trying, and they wait.
+   * The account's rights may have changed. A session of another role gets nothing until it was judged again at every topic;
+   * for the others what was missed is made good: a subscription that begins or ends here and that nobody told of. Never
+   * rejects; while the store cannot be read it goes on trying.
    */
   async rejudgeAccount(account: string): Promise<void> {
-    await this.#judgeReceivers(account, [...(this.#accounts.get(account) ?? [])].filter(isStarted));
+    const receivers = [...(this.#accounts.get(account) ?? [])].filter(isStarted);
+    if (receivers.length === 0) return;
+    await this.#judgeReceivers(receivers.filter((receiver) => receiver.role !== receiver.port.role));
+    await this.#untilDone(() => this.#compareWithIndex(account, receivers), { jid: account });
   }
 
-  async #judgeReceivers(account: string, receivers: readonly Receiver[]): Promise<void> {
+  async #judgeReceivers(receivers: readonly Receiver[]): Promise<void> {
     for (const receiver of receivers) receiver.isHeld = true;
-    await this.#untilDone(() => this.#judgeAgain(account, receivers), { jid: account });
     for (const receiver of receivers) {
+      await this.#untilDone(() => this.#judgeReceiver(receiver), { jid: receiver.fullJid });
       receiver.isHeld = false;
       for (const cursor of receiver.cursors.values()) cursor.feed.wake(cursor);
     }
   }
 
-  /** Judges every account that has sessions here, a few at a time; rejects with the reason of the signal when that aborts. */
-  async rejudgeAll(signal?: AbortSignal): Promise<void> {
-    const accounts = this.#accounts.keys();
-    const judge = async () => {
-      for (const account of accounts) {
-        signal?.throwIfAborted();
-        await this.rejudgeAccount(account);
-      }
-    };
-    await Promise.all(Array.from({ length: JUDGED_AT_ONCE }, judge));
+  async #judgeReceiver(receiver: Receiver): Promise<void> {
+    receiver.role = receiver.port.role;
+    const nodes = new Set(receiver.isEnded ? [] : await this.#deps.topics.topicsOf(receiver.account));
+    for (const { feed } of receiver.cursors.values()) nodes.add(feed.node);
+    await this.#lookAtAll(receiver, nodes);
   }
 
-  async #judgeAgain(account: string, receivers: readonly Receiver[]): Promise<void> {
-    const alive = receivers.filter(({ isEnded }) => !isEnded);
-    if (alive.length === 0) return;
-    const nodes = new Set(await this.#deps.topics.topicsOf(account));
-    for (const receiver of alive) for (const { feed } of receiver.cursors.values()) nodes.add(feed.node);
-    for (const node of nodes) await Promise.all(alive.map((receiver) => this.#look(receiver, node, false)));
+  async #compareWithIndex(account: string, receivers: readonly Receiver[]): Promise<void> {
+    const index = new Set(await this.#deps.topics.topicsOf(account));
+    for (const receiver of receivers) {
+      const open = new Set([...receiver.cursors.values()].map(({ feed }) => feed.node));
+      const missed = [...index].filter((node) => !open.has(node));
+      const over = [...open].filter((node) => !index.has(node));
+      await this.#lookAtAll(receiver, [...missed, ...over]);
+    }
   }
 
-  /**
-   * Before an account gets a right that it had lost: moves its positions to the head wherever it could not hear the topic in
-   * its former role, so that nothing published until then is ever delivered (delivery.md §8.3). Its subscriptions stay.
-   * `formerRole` undefined: it was disabled, and could hear nothing.
-   *
-   * @throws StoreUnavailable: the right must not be given then
-   */
-  async skipForbidden(account: string, formerRole: string | undefined): Promise<void> {
-    for (const node of await this.#deps.topics.topicsOf(account)) {
-      const record = await this.#deps.topics.record(node);
-      if (!record || (formerRole !== undefined && (await this.#mayReceive(account, formerRole, record)))) continue;
-      const subscriptions = await this.#deps.topics.subscriptionsOf(node, account);
-      if (subscriptions.some(({ jid, state }) => jid === account && state === 'subscribed')) await this.#skip(record, account);
+  /** Many topics on an embedded store are read without a pause: others have their turn in between. */
+  async #lookAtAll(receiver: Receiver, nodes: Iterable<string>): Promise<void> {
+    let count = 0;
+    for (const node of nodes) {
+      if (receiver.isEnded) return;
+      await this.#look(receiver, node, false);
+      count += 1;
+      if (count % LOOKS_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
@@ -779,22 +779,23 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   /** One step at a time for each topic; each is decided from what is known when its turn comes. */
-  #write(feed: Feed, isParting = false): Promise<void> {
+  #write(feed: Feed): Promise<void> {
     const before = this.#writing.get(feed);
-    const writing = (before ?? Promise.resolve()).then(() => this.#writeOnce(feed, isParting));
+    const writing = (before ?? Promise.resolve()).then(() => this.#writeOnce(feed));
     this.#writing.set(feed, writing);
     return writing.finally(() => {
       if (this.#writing.get(feed) === writing) this.#writing.delete(feed);
     });
   }
 
-  async #writeOnce(feed: Feed, isParting: boolean): Promise<void> {
+  async #writeOnce(feed: Feed): Promise<void> {
     if (!this.#mayWrite || feed.isHeldFor('forked')) {
       this.#moved.set(feed, ROUNDS_AFTER_MOVE);
       return;
     }
     const { epoch } = feed;
-    const step = decidePositions(feed, this.#instanceId, isParting);
+    const step = decidePositions(feed, this.#instanceId);
+    feed.parting.clear();
     if (step) {
       try {
         const written = await this.#deps.topics.update(feed.node, step.update);

@@ -64,6 +64,8 @@ export class Feed {
   headTwoAgo: EntryId;
   /** What the store has as this instance's watermark here, as far as this instance wrote it. */
   watermark: EntryId | undefined;
+  /** Subscribers that are about to leave: the next step gives them their own numbers. */
+  readonly parting = new Set<string>();
   /** Changes when what is known of the store's positions here does not hold any more: a step under way proves nothing. */
   epoch = 0;
   /** Access token of the newest entry; differs from what sessions were judged by while held for `judging`. */

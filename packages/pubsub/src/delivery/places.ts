@@ -33,7 +33,7 @@ export function placesText(receiver: Receiver): string {
 }
 
 /**
- * The way back.
+ * The way back. Nothing from an instance that knew nothing of the session.
  *
  * @throws SyntaxError or TypeError for a text that is none of ours
  */
@@ -41,6 +41,7 @@ export function placesOfText(text: string): {
   readonly places: ReadonlyMap<string, Place>;
   readonly ended: readonly StoredEnd[];
 } {
+  if (text === '') return { places: new Map(), ended: [] };
   const stored = JSON.parse(text) as StoredPlaces;
   if (stored.v !== 1) throw new TypeError('places in an unknown format');
   const places = new Map<string, Place>();

@@ -20,10 +20,9 @@ export function acknowledgedBy(subscriber: Subscriber): EntryId {
 
 /**
  * What has to be written for one topic (delivery.md §5.3): own numbers of those that lag or left, delegation of those that
- * caught up, and the watermark for all that stay delegated. Undefined when the store knows it all. `isParting`: all of them
- * are about to leave, and get their own numbers.
+ * caught up, and the watermark for all that stay delegated. Undefined when the store knows it all.
  */
-export function decidePositions(feed: Feed, instance: string, isParting = false): PositionStep | undefined {
+export function decidePositions(feed: Feed, instance: string): PositionStep | undefined {
   const settle = new Map<string, EntryId>();
   const delegate = new Map<string, EntryId>();
   const parting: Subscriber[] = [];
@@ -38,7 +37,7 @@ export function decidePositions(feed: Feed, instance: string, isParting = false)
     }
     const hasLeft = subscriber.cursors.size === 0;
     if (hasLeft) parting.push(subscriber);
-    if (hasLeft || isParting || acknowledged.seq < floor) {
+    if (hasLeft || feed.parting.has(subscriber.jid) || acknowledged.seq < floor) {
       if (subscriber.isDelegated || acknowledged.seq > subscriber.storedSeq) settle.set(subscriber.jid, acknowledged);
       continue;
     }
