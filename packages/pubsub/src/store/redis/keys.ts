@@ -35,8 +35,10 @@ export function redisKeys(prefix: string) {
     affiliations: (node: string) => `${topic(node)}affiliations`,
     /** hash: bare JID → JSON [[resource part with slash or '', 's' | 'p', start seq, start uid, since ms] …]. Written by append. */
     subscriptions: (node: string) => `${topic(node)}subscriptions`,
-    /** hash: JID → "SEQ UID @INSTANCE …"; @INSTANCE → "SEQ UID". Written by update-positions, append, sweep-topic. */
+    /** hash: JID → "SEQ UID @INSTANCE …". Written by update-positions, append. */
     positions: (node: string) => `${topic(node)}positions`,
+    /** hash: instance → "SEQ UID", its watermark (delivery.md §5.3). Written by update-positions, sweep-topic. */
+    marks: (node: string) => `${topic(node)}marks`,
     /** Sharded channel: what was appended (includes/topic.lua, `ring`). Rung by append. */
     bell: (node: string) => `${topic(node)}bell`,
     /** zset, all scores 0: node names. Create adds first, delete removes last. Written by name-topic. */

@@ -11,8 +11,10 @@ import type { PositionStore, PositionUpdate } from '../position-store.ts';
 import { StoreFull } from '../store-error.ts';
 import { type Affiliation, isCachingOff, type TopicConfig } from '../topic-config.ts';
 import type { Change, Committed, Guard, Item, Page, PageRequest, Subscription, TopicRecord, TopicStore } from '../topic-store.ts';
+import { AccountIndex } from './account-index.ts';
 import { Bells } from './bells.ts';
 import { Following } from './following.ts';
+import { Housekeeping } from './housekeeping.ts';
 import { type RedisKeys, redisKeys } from './keys.ts';
 import { Netstrings } from './netstrings.ts';
 import { entryOf, itemOf, list, logPageOf, number, subscriptionsOf, text } from './records.ts';
@@ -36,8 +38,6 @@ const MAX_BELL_BYTES = 16 << 10;
 const ERASE_STEP = 1_000;
 const NAMES_STEP = 5_000;
 const SCAN_STEP = 1_000;
-/** Accounts whose index is changed at a time. */
-const INDEX_STEP = 100;
 /** How long a topic waits to be followed while a connection comes back. */
 const SUBSCRIBE_TIMEOUT_MS = 4_000;
 /** Configurations held by token, about 1 KiB each. */
@@ -61,6 +61,8 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   readonly #retention: LogRetention;
   readonly #bells: Bells;
   readonly #following: Following;
+  readonly #index: AccountIndex;
+  readonly #housekeeping: Housekeeping;
   readonly #listeners = new Set<Listener>();
   readonly #forkListeners = new Set<(node: string, head: EntryId) => void>();
   readonly #primaryListeners = new Set<(nodes: readonly string[]) => void>();
@@ -69,7 +71,6 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   readonly #background = new Set<Promise<void>>();
   #names: { readonly version: string; readonly names: TopicNames } | undefined;
   #loadingNames: Promise<TopicNames> | undefined;
-  #sweptTo: string | undefined;
   readonly #stopWatching: () => void;
 
   constructor(options: RedisTopicStoreOptions) {
@@ -96,6 +97,17 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
       emit: (appended) => this.#emit(appended),
       forked: (node, head) => this.#tell(this.#forkListeners, (forked) => forked(node, head)),
       failed,
+    });
+    this.#index = new AccountIndex(connections, this.#keys);
+    this.#housekeeping = new Housekeeping({
+      connections,
+      keys: this.#keys,
+      retention: this.#retention,
+      index: this.#index,
+      maxTrim: MAX_TRIM,
+      namesFrom: (from, max) => this.#namesFrom(from, max),
+      dropName: (node) => this.#dropName(node),
+      erase: (node) => this.#erase(node),
     });
     this.#stopWatching = connections.onPrimaryChanged((holds) => this.#primaryChanged(holds));
   }
@@ -200,7 +212,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const affiliations = [...first.affiliations].filter(([, affiliation]) => affiliation !== 'none');
     const accounts = affiliations.map(([account]) => account);
     await this.#name('add', node);
-    await this.#eachAccount(accounts, (account) => this.#announce(account, node));
+    await this.#index.announce(accounts, node);
     const configToken = newToken();
     const accessToken = newToken();
     const { topic, log, affiliations: rights, subscriptions } = this.#keys;
@@ -212,7 +224,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     // A deletion that came between may have taken the name and the index away: each looks again after the other wrote.
     await this.#name('add', node);
     if (text(word) === 'exists') return 'exists';
-    await this.#eachAccount(accounts, (account) => this.#confirm(account, node));
+    await this.#index.confirm(accounts, node);
     const configured = { config, creator, createdMs: stampMs };
     this.#hold(configToken, configured);
     return { node, ...configured, configToken, accessToken, head: { seq: number(seq), uid: text(uid) } };
@@ -222,7 +234,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   async commit(node: string, guard: Guard, change: Change): Promise<Committed | 'stale' | 'gone'> {
     if (!nodeKey(node)) return 'gone';
     const { gaining, losing } = accountsOf(change);
-    await this.#eachAccount(gaining, (account) => this.#announce(account, node));
+    await this.#index.announce(gaining, node);
     const { script, keys, args } = this.#call(node, change);
     const notify = change.kind === 'publish' || ('notify' in change && change.notify) ? 1 : 0;
     const publisher = change.kind === 'own-subscription' ? change.jid : change.publisher;
@@ -232,7 +244,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const committed = this.#committed(node, change, reply);
     if (committed === 'stale' || committed === 'gone' || committed.kind === 'repeated') return committed;
 
-    await this.#eachAccount(gaining, (account) => this.#confirm(account, node));
+    await this.#index.confirm(gaining, node);
     const cleared = change.kind === 'delete' ? list(reply[8]).map(text) : losing;
     await this.#afterwards(node, change, cleared);
     return committed;
@@ -275,7 +287,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
 
   /** The script of a change, its keys, and its arguments after the common ones. */
   #call(node: string, change: Change): { script: Script; keys: readonly string[]; args: readonly RedisValue[] } {
-    const { topic, log, bell, items, order, recent, affiliations, subscriptions, positions } = this.#keys;
+    const { topic, log, bell, items, order, recent, affiliations, subscriptions, positions, marks } = this.#keys;
     const common = [topic(node), log(node), bell(node)];
     const withItems = [...common, items(node), order(node)];
     const withRights = [affiliations(node), subscriptions(node), positions(node)];
@@ -299,7 +311,11 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
         return { script: SCRIPTS.configure, keys: withItems, args: [newToken(), newToken(), ...configArgs(change.config)] };
       case 'delete': {
         const redirect = change.redirect === undefined ? '' : `+${change.redirect}`;
-        return { script: SCRIPTS.deleteTopic, keys: [...withItems, ...withRights], args: [this.#retention.maxAgeMs, redirect] };
+        return {
+          script: SCRIPTS.deleteTopic,
+          keys: [...withItems, ...withRights, marks(node)],
+          args: [this.#retention.maxAgeMs, redirect],
+        };
       }
       case 'access': {
         const subscribers = [...change.subscriptions].flatMap(([jid, state]) => [...splitJid(jid), state]);
@@ -316,11 +332,9 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   /** The change is durable: what follows from it elsewhere may fail, and is made good by housekeeping. */
   async #afterwards(node: string, change: Change, cleared: readonly string[]): Promise<void> {
     try {
-      await this.#eachAccount(cleared, (account) => this.#dropFromIndex(account, node));
+      await this.#index.drop(cleared, node);
       if (change.kind === 'delete') {
-        await this.#name('remove', node);
-        // Created again meanwhile: both look after they wrote.
-        if (await this.record(node)) await this.#name('add', node);
+        await this.#dropName(node);
       }
     } catch (error) {
       this.#failed(error);
@@ -333,46 +347,12 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     while (Number(await this.#connections.runDurably(SCRIPTS.eraseWithdrawn, keys, [ERASE_STEP])) === 1);
   }
 
-  // The index of accounts, delivery.md §2.7
-
-  async #eachAccount(accounts: readonly string[], step: (account: string) => Promise<unknown>): Promise<void> {
-    for (let from = 0; from < accounts.length; from += INDEX_STEP) {
-      await Promise.all(accounts.slice(from, from + INDEX_STEP).map(step));
-    }
-  }
-
-  /** Before the topic's record says so. */
-  #announce(account: string, node: string): Promise<unknown> {
-    return this.#connections.callDurably('HSET', this.#keys.accountTopics(account), node, newToken());
-  }
-
-  /** After it: somebody who cleared the account at the same time may have removed the announcement. */
-  #confirm(account: string, node: string): Promise<unknown> {
-    return this.#connections.callDurably('HSETNX', this.#keys.accountTopics(account), node, newToken());
-  }
-
-  async #dropFromIndex(account: string, node: string): Promise<void> {
-    const key = this.#keys.accountTopics(account);
-    const [token] = await this.#texts(key, node);
-    if (token === undefined || (await this.#isInvolved(account, node))) return;
-    await this.#connections.runDurably(SCRIPTS.forgetTopic, [key], [node, token]);
-    if (await this.#isInvolved(account, node)) await this.#confirm(account, node);
-  }
-
-  async #isInvolved(account: string, node: string): Promise<boolean> {
-    const [right, subscription] = await Promise.all([
-      this.#ask('HEXISTS', this.#keys.affiliations(node), account),
-      this.#ask('HEXISTS', this.#keys.subscriptions(node), account),
-    ]);
-    return Number(right) === 1 || Number(subscription) === 1;
-  }
-
   async forgetTopic(account: string, node: string): Promise<void> {
-    if (nodeKey(node)) await this.#dropFromIndex(account, node);
+    if (nodeKey(node)) await this.#index.drop([account], node);
   }
 
-  async topicsOf(account: string): Promise<readonly string[]> {
-    return list(await this.#ask('HKEYS', this.#keys.accountTopics(account))).map(text);
+  topicsOf(account: string): Promise<readonly string[]> {
+    return this.#index.topicsOf(account);
   }
 
   // Affiliations and subscriptions
@@ -405,11 +385,11 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     return Number(count ?? 0);
   }
 
-  async #scan(key: string, ...match: string[]): Promise<Map<string, string>> {
+  async #scan(key: string): Promise<Map<string, string>> {
     const found = new Map<string, string>();
     let cursor = '0';
     do {
-      const [next, some] = list(await this.#ask('HSCAN', key, cursor, ...match, 'COUNT', SCAN_STEP));
+      const [next, some] = list(await this.#ask('HSCAN', key, cursor, 'COUNT', SCAN_STEP));
       const flat = list(some);
       for (let i = 0; i + 1 < flat.length; i += 2) found.set(text(flat[i]), text(flat[i + 1]));
       cursor = text(next);
@@ -474,6 +454,12 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const names = new TopicNames(all);
     this.#names = { version, names };
     return names;
+  }
+
+  async #dropName(node: string): Promise<void> {
+    await this.#name('remove', node);
+    // Created again meanwhile: both look after they wrote.
+    if (await this.record(node)) await this.#name('add', node);
   }
 
   async #namesFrom(from: string, max: number): Promise<readonly string[]> {
@@ -564,7 +550,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
 
   async position(node: string, jid: string): Promise<EntryId | undefined> {
     if (!nodeKey(node)) return undefined;
-    const keys = [this.#keys.subscriptions(node), this.#keys.positions(node)];
+    const keys = [this.#keys.subscriptions(node), this.#keys.positions(node), this.#keys.marks(node)];
     const [seq, uid] = await this.#askScript(SCRIPTS.readPosition, keys, splitJid(jid));
     return seq === undefined ? undefined : { seq: number(seq), uid: text(uid) };
   }
@@ -573,45 +559,23 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     if (!nodeKey(node)) return 'gone';
     const { instance, settle, delegate, watermark } = update;
     const places = [...settle, ...delegate].flatMap(([jid, { seq, uid }]) => [...splitJid(jid), seq, uid]);
-    const { topic, log, subscriptions, positions } = this.#keys;
-    const keys = [topic(node), log(node), subscriptions(node), positions(node)];
+    const { topic, log, subscriptions, positions, marks } = this.#keys;
+    const keys = [topic(node), log(node), subscriptions(node), positions(node), marks(node)];
     const args = [instance, watermark?.seq ?? '', watermark?.uid ?? '', settle.size, ...places];
     const [word, refused] = await this.#run(SCRIPTS.updatePositions, keys, args);
     return text(word) === 'gone' ? 'gone' : { refused: list(refused).map(text) };
   }
 
-  // Housekeeping
-
   /**
-   * Trims logs by age, finishes the erasure of withdrawn payloads, forgets watermarks that the log was trimmed past and names
-   * that a broken creation left, for the next `maxTopics` topics in turn. Safe from several instances at once. Tombstones
-   * expire by themselves. Without a share all of it is this instance's.
+   * Trims logs by age, finishes the erasure of withdrawn payloads, forgets watermarks of dead instances that the log was
+   * trimmed past and names that a broken creation left, for the next `maxTopics` topics in turn; a pass over all begins at
+   * most once a minute. Adds what an account's index misses, some accounts at a time. Safe from several instances at once.
+   * Tombstones expire by themselves. Without a share everything is this instance's, and no instance counts as dead.
    *
    * @throws StoreUnavailable; the next call goes on
    */
-  async sweep(nowMs: number, maxTopics: number, share?: HousekeepingShare): Promise<void> {
-    const nodes = await this.#namesFrom(this.#sweptTo === undefined ? '-' : `(${this.#sweptTo}`, maxTopics);
-    for (const node of nodes) if (share?.owns(node) ?? true) await this.#sweepTopic(node, nowMs);
-    this.#sweptTo = nodes.length < maxTopics ? undefined : nodes.at(-1);
-  }
-
-  async #sweepTopic(node: string, nowMs: number): Promise<void> {
-    const { topic, log, positions } = this.#keys;
-    const { maxAgeMs, maxEntries, maxBytes, minAgeMs } = this.#retention;
-    const keys = [topic(node), log(node), positions(node)];
-    const args = [nowMs, maxAgeMs, maxEntries, maxBytes, minAgeMs, MAX_TRIM];
-    const [isTopic, trimmed] = await this.#run(SCRIPTS.sweepTopic, keys, args);
-    if (text(isTopic) === 'gone') {
-      // A creation adds the name first and looks at it again afterwards.
-      await this.#name('remove', node);
-      if (await this.record(node)) await this.#name('add', node);
-      return;
-    }
-    if (Number(trimmed) === 1) {
-      const marks = [...(await this.#scan(positions(node), 'MATCH', '@*')).keys()];
-      if (marks.length > 0) await this.#run(SCRIPTS.sweepTopic, keys, [...args, ...marks.slice(0, SCAN_STEP)]);
-    }
-    await this.#erase(node);
+  sweep(nowMs: number, maxTopics: number, share?: HousekeepingShare): Promise<void> {
+    return this.#housekeeping.sweep(nowMs, maxTopics, share);
   }
 }
 

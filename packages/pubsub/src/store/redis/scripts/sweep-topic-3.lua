@@ -3,11 +3,11 @@
 
   Why a script: the oldest entry and the figures that say what it is change together.
 
-  KEYS[1]  xg:{t:NODE}:topic   KEYS[2]  xg:{t:NODE}:log   KEYS[3]  xg:{t:NODE}:positions
+  KEYS[1]  xg:{t:NODE}:topic   KEYS[2]  xg:{t:NODE}:log   KEYS[3]  xg:{t:NODE}:marks
   ARGV[1]  now, ms   ARGV[2..6]  retention: age ms, entries, bytes, minimum age ms, most entries trimmed now
-  ARGV[7…]  instances whose watermarks to look at
+  ARGV[7…]  instances that are dead
 
-  Returns  {"gone"} or {"topic", 1 when it was trimmed, else 0}
+  Returns  {"gone"} or {"topic", {instances whose watermarks the log was trimmed past}}; those in ARGV are forgotten and not told
   Cost     O(trimmed + instances)
 ]]
 local function id(seq) return string.format('%.0f-0', seq) end
@@ -22,8 +22,12 @@ if trimmed then
   redis.call('HSET', KEYS[1], 'first', string.format('%.0f', t.first), 'fstamp', string.format('%.0f', t.fstamp), 'bytes', string.format('%.0f', t.bytes))
   redis.call('XTRIM', KEYS[2], 'MINID', id(t.first))
 end
-for i = 7, #ARGV do
-  local mark = redis.call('HGET', KEYS[3], ARGV[i])
-  if mark and tonumber(string.match(mark, '^%d+')) < t.first - 1 then redis.call('HDEL', KEYS[3], ARGV[i]) end
+local is_dead, past = {}, {}
+for i = 7, #ARGV do is_dead[ARGV[i]] = true end
+local marks = redis.call('HGETALL', KEYS[3])
+for i = 1, #marks, 2 do
+  if tonumber(string.match(marks[i + 1], '^%d+')) < t.first - 1 then
+    if is_dead[marks[i]] then redis.call('HDEL', KEYS[3], marks[i]) else past[#past + 1] = marks[i] end
+  end
 end
-return { 'topic', trimmed and 1 or 0 }
+return { 'topic', past }

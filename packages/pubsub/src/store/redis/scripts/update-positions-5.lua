@@ -4,6 +4,7 @@
   Why a script: a watermark and the set of those it speaks for must change together, and merge with other instances' writes.
 
   KEYS[1]  xg:{t:NODE}:topic   KEYS[2]  xg:{t:NODE}:log   KEYS[3]  xg:{t:NODE}:subscriptions   KEYS[4]  xg:{t:NODE}:positions
+  KEYS[5]  xg:{t:NODE}:marks
   ARGV[1]  instance   ARGV[2], ARGV[3]  watermark: seq and uid ('' = none)   ARGV[4]  number of those to settle
   ARGV[5…]  bare JID, resource with its slash or '', seq, uid: first those to settle, then those to delegate
 
@@ -31,14 +32,13 @@ local function parse(value)
   return tonumber(seq), uid, rest
 end
 
-local own_key = '@' .. ARGV[1]
-local before = redis.call('HGET', KEYS[4], own_key)
+local before = redis.call('HGET', KEYS[5], ARGV[1])
 local mark = before and parse(before) or 0
 if ARGV[2] ~= '' then
   local seq = tonumber(ARGV[2])
   if not is_of_log(seq, ARGV[3]) then return { 'written', { '' } } end
   if seq > mark then
-    redis.call('HSET', KEYS[4], own_key, ARGV[2] .. ' ' .. ARGV[3])
+    redis.call('HSET', KEYS[5], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
     mark = seq
   end
 end
@@ -60,14 +60,14 @@ for i = 5, #ARGV, 4 do
     if old then
       local old_seq, old_uid, rest = parse(old)
       if old_seq >= seq then seq, uid = old_seq, old_uid end
-      for other in string.gmatch(rest, '@[^ ]+') do
+      for other in string.gmatch(rest, '@([^ ]+)') do
         -- A delegation whose watermark says no more than the number itself has served its time.
-        local theirs = other ~= own_key and redis.call('HGET', KEYS[4], other)
-        if theirs and parse(theirs) > seq then delegations = delegations .. ' ' .. other end
+        local theirs = other ~= ARGV[1] and redis.call('HGET', KEYS[5], other)
+        if theirs and parse(theirs) > seq then delegations = delegations .. ' @' .. other end
       end
     end
     -- One below the watermark would lose what it has not seen.
-    if index > settled and acknowledged >= mark then delegations = delegations .. ' ' .. own_key end
+    if index > settled and acknowledged >= mark then delegations = delegations .. ' @' .. ARGV[1] end
     redis.call('HSET', KEYS[4], jid, string.format('%.0f', seq) .. ' ' .. uid .. delegations)
   end
 end

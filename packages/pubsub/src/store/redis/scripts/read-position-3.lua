@@ -3,7 +3,7 @@
 
   Why a script: a number and a watermark read apart could both be from before a step that moved one into the other.
 
-  KEYS[1]  xg:{t:NODE}:subscriptions   KEYS[2]  xg:{t:NODE}:positions
+  KEYS[1]  xg:{t:NODE}:subscriptions   KEYS[2]  xg:{t:NODE}:positions   KEYS[3]  xg:{t:NODE}:marks
   ARGV[1]  bare JID   ARGV[2]  resource with its slash or ''
 
   Returns  {} without a subscription, else {"<seq>", "<uid>"}
@@ -22,8 +22,8 @@ local function merge(value)
 end
 local own = redis.call('HGET', KEYS[2], ARGV[1] .. ARGV[2])
 if own then
-  for instance in string.gmatch(merge(own), '@[^ ]+') do
-    local watermark = redis.call('HGET', KEYS[2], instance)
+  for instance in string.gmatch(merge(own), '@([^ ]+)') do
+    local watermark = redis.call('HGET', KEYS[3], instance)
     if watermark then merge(watermark) end
   end
 end
