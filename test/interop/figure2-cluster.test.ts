@@ -1,6 +1,6 @@
 /**
  * RFC 8600 §4, Figure 2 on a cluster: the Provider and two Consumers, each of another client library, come in through HAProxy, and each
- * is served by another of three instances. What `npm run cluster` runs. Rows G-006 to G-013, G-029, G-050.
+ * is served by another of three instances. What `npm run cluster` runs. Rows G-006 to G-013.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

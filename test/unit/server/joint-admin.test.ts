@@ -1,5 +1,6 @@
 /** One administrator for several instances: what is stored is asked of one, what lives on an instance of all. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -147,6 +148,19 @@ describe('an administrator of several instances', () => {
     expect(await joint.platformRemove({ name: 'a@x' })).toEqual({ endedStreams: 2 });
     expect([...store.platforms.keys()]).toEqual(['b@x']);
     await expect(joint.platformRemove({ name: 'a@x' })).rejects.toMatchObject({ code: 'no-such-platform' });
+  });
+
+  it('leaves out one that ends while it is asked', async () => {
+    // A socket that closes on whoever asks: what a process that is killed just then looks like.
+    const dying = createServer((socket) => socket.once('data', () => socket.destroy()));
+    await new Promise<void>((resolve) => dying.listen(join(root, 'worker-3', 'control.sock'), resolve));
+    expect((await joint.status()).members?.map(({ name, state }) => [name, state])).toEqual([
+      ['worker-1', 'draining'],
+      ['worker-2', 'draining'],
+      ['worker-3', 'away'],
+    ]);
+    expect(await joint.sessionList({})).toHaveLength(3);
+    await new Promise((resolve) => dying.close(resolve));
   });
 
   it('says so when none answers', async () => {

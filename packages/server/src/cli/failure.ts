@@ -17,7 +17,7 @@ export function explain(error: unknown): { readonly lines: readonly string[]; re
   if (error instanceof RedisRefused) return { lines: [error.message], exitCode: EXIT.config };
   if (error instanceof StoreUnavailable) return { lines: [`${error.message}; is the store there?`], exitCode: EXIT.failure };
   if (error instanceof ClusterFailed) return { lines: error.message.split('\n'), exitCode: EXIT.failure };
-  if (error instanceof WorkerFailed) return { lines: [error.message], exitCode: error.exitCode };
+  if (error instanceof WorkerFailed) return { lines: error.message.split('\n'), exitCode: error.exitCode };
   if (error instanceof StoreError || error instanceof StoreFormatError || error instanceof AdminError)
     return { lines: [error.message], exitCode: EXIT.failure };
   const failure = error as NodeJS.ErrnoException & { address?: string; port?: number };

@@ -5,12 +5,11 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { AdminOperations } from '../admin/operations.ts';
 import { loadConfig } from '../config-load.ts';
-import { connectControl } from '../control/client.ts';
 import { type ControlServer, serveControl } from '../control/server.ts';
+import { claimDataDir } from '../data-dir.ts';
 import { type DemoCredentials, demoFiles, ensureDemoCertificates, ensureDemoPlatforms } from '../demo/setup.ts';
 import { createLogger } from '../observe/log.ts';
 import type { LifecycleState } from '../observe/metrics.ts';
-import { StoreError } from '../store-error.ts';
 import { JointAdmin } from '../supervise/joint-admin.ts';
 import { type Exit, RESTART_POLICY, RestartingProcess, type RestartPolicy } from '../supervise/restarting-process.ts';
 import { ClusterFailed } from './cluster-failed.ts';
@@ -106,7 +105,7 @@ const REDIS_POLICY: RestartPolicy = { ...RESTART_POLICY, firstDelayMs: 10_000 };
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const programs = findPrograms();
   const { directory } = options;
-  await claim(directory);
+  await claimDataDir(directory);
   const plan = await makePlan(options);
   const parts = new Parts(directory, options.tell);
   try {
@@ -141,17 +140,6 @@ async function makePlan({ port, directTlsPort, httpPort, instances, sentinels }:
     planned.push({ starttls: next(), directTls: next(), http });
   }
   return { balancer, instances: planned, redis: [next(), next(), next()], sentinels: Array.from({ length: sentinels }, next) };
-}
-
-async function claim(directory: string): Promise<void> {
-  const other = await connectControl(directory);
-  if (other !== undefined) {
-    other.close();
-    throw new StoreError(`a cluster runs in ${directory} already; stop it first, or choose another directory (--data)`, {
-      isBusy: true,
-    });
-  }
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
 }
 
 async function start(options: LocalClusterOptions, plan: Plan, programs: Programs, parts: Parts): Promise<LocalCluster> {

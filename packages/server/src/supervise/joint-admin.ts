@@ -44,9 +44,9 @@ export class JointAdmin implements AdminOperations {
 
   async status(): Promise<StatusView> {
     return await this.#together(async (clients) => {
-      const views = await Promise.all(clients.map(async ({ name, admin }) => ({ name, view: await admin.status() })));
+      const views = await answersOf(clients, async ({ name, admin }) => ({ name, view: await admin.status() }));
       return {
-        ...views[0]!.view,
+        ...views[0].view,
         instanceId: views.map(({ view }) => view.instanceId).join(', '),
         state: this.#whole.state(),
         pid: process.pid,
@@ -69,17 +69,16 @@ export class JointAdmin implements AdminOperations {
 
   async platformList(request: ListRequest): Promise<readonly PlatformView[]> {
     return await this.#together(async (clients) => {
-      const pages = await Promise.all(clients.map(({ admin }) => admin.platformList(request)));
+      const pages = await answersOf(clients, ({ admin }) => admin.platformList(request));
       const counts = new Map<string, number>();
       for (const { jid, sessions } of pages.flat()) counts.set(jid, (counts.get(jid) ?? 0) + sessions);
-      return pages[0]!.map((platform) => ({ ...platform, sessions: counts.get(platform.jid) ?? 0 }));
+      return pages[0].map((platform) => ({ ...platform, sessions: counts.get(platform.jid) ?? 0 }));
     });
   }
 
   platformShow(request: { readonly name: string }): Promise<PlatformView> {
     return this.#together(async (clients) => {
-      const views = await Promise.all(clients.map(({ admin }) => admin.platformShow(request)));
-      return withSessionsOf(views);
+      return withSessionsOf(await answersOf(clients, ({ admin }) => admin.platformShow(request)));
     });
   }
 
@@ -112,7 +111,7 @@ export class JointAdmin implements AdminOperations {
 
   async sessionList(request: ListRequest): Promise<readonly SessionView[]> {
     return await this.#together(async (clients) => {
-      const pages = await Promise.all(clients.map(({ admin }) => admin.sessionList(request)));
+      const pages = await answersOf(clients, ({ admin }) => admin.sessionList(request));
       return pages
         .flat()
         .sort((a, b) => (a.jid < b.jid ? -1 : 1))
@@ -150,6 +149,28 @@ interface Connected {
   readonly admin: AdminOperations;
 }
 
+/**
+ * What the members answer to a question that changes nothing; one that ends meanwhile is left out.
+ *
+ * @throws AdminError that a member answers; what went wrong with the first when none answers
+ */
+async function answersOf<T>(
+  clients: readonly Connected[],
+  ask: (client: Connected) => Promise<T>,
+): Promise<readonly [T, ...T[]]> {
+  const outcomes = await Promise.allSettled(clients.map(ask));
+  const answers: T[] = [];
+  let failure: unknown;
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') answers.push(outcome.value);
+    else if (outcome.reason instanceof AdminError) throw outcome.reason;
+    else failure ??= outcome.reason;
+  }
+  const [first, ...rest] = answers;
+  if (first === undefined) throw failure;
+  return [first, ...rest];
+}
+
 /** One after the other: the first writes, the rest find it done and end their own streams. */
 async function disableEverywhere(
   clients: readonly [Connected, ...Connected[]],
@@ -165,6 +186,6 @@ async function disableEverywhere(
   return { platform, endedStreams };
 }
 
-function withSessionsOf(views: readonly PlatformView[]): PlatformView {
-  return { ...views[0]!, sessions: views.reduce((sum, view) => sum + view.sessions, 0) };
+function withSessionsOf(views: readonly [PlatformView, ...PlatformView[]]): PlatformView {
+  return { ...views[0], sessions: views.reduce((sum, view) => sum + view.sessions, 0) };
 }

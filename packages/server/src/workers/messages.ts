@@ -15,6 +15,8 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly kind: 'hello' }
+  /** It cannot start, for these reasons, and ends with this exit code. */
+  | { readonly kind: 'failed'; readonly lines: readonly string[]; readonly exitCode: number }
   | { readonly kind: 'serving'; readonly addresses: Addresses }
   /** Once a second and at each change of state; a worker without beats is stuck. */
   | { readonly kind: 'beat'; readonly state: LifecycleState; readonly ready: Verdict }

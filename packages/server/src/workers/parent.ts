@@ -1,13 +1,12 @@
 import cluster from 'node:cluster';
-import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { AdminOperations } from '../admin/operations.ts';
 import type { Config } from '../config.ts';
 import { ConfigError } from '../config-load.ts';
-import { connectControl } from '../control/client.ts';
 import { serveControl } from '../control/server.ts';
+import { claimDataDir } from '../data-dir.ts';
 import type { Probes, Verdict } from '../health.ts';
 import { serveHttp } from '../http.ts';
 import { createLogger, type ProgramLogger } from '../observe/log.ts';
@@ -65,7 +64,7 @@ export async function startWorkers(
     ]);
   }
   loadTlsCredentials(config, Date.now()); // said once, not by each worker
-  await claimDirectory(config.dataDir);
+  await claimDataDir(config.dataDir);
   cluster.schedulingPolicy = cluster.SCHED_RR;
   cluster.setupPrimary({ exec: LAUNCHER, args: ['serve'], execArgv: process.execArgv, serialization: 'advanced' });
 
@@ -82,13 +81,17 @@ export async function startWorkers(
       number,
       config: workerConfig(config, number),
       ...(policy === undefined ? {} : { policy }),
+      failed(lines, exitCode) {
+        if (state === 'starting') failStart(new WorkerFailed(lines.join('\n'), exitCode));
+        else log.error({ worker: number, why: lines.join('; ') }, 'a worker cannot start');
+      },
       died({ code, signal, livedMs }, retryInMs) {
-        if (state === 'starting') failStart(new WorkerFailed(`worker ${number} ended before it served`, code || 1));
-        else
-          log.error(
-            { worker: number, code, signal, livedMs: Math.round(livedMs), retryInMs },
-            'a worker ended; starting it again',
-          );
+        if (state === 'starting') failStart(new WorkerFailed(`worker ${number} ended (${signal ?? `exit ${code}`})`, code || 1));
+        else {
+          const fields = { worker: number, code, signal, livedMs: Math.round(livedMs), retryInMs };
+          if (code === 0) log.info(fields, 'a worker has drained; starting it anew');
+          else log.error(fields, 'a worker ended; starting it again');
+        }
       },
       stuck: (silentMs) => log.error({ worker: number, silentMs: Math.round(silentMs) }, 'a worker stands still; ending it'),
     });
@@ -118,12 +121,8 @@ export async function startWorkers(
     undo.push(async () => {
       await Promise.all(workers.map((worker) => worker.stop(config.drain.graceMs + EXIT_GRACE_MS)));
     });
-    // One first: what stops it would stop all, and is said once.
-    const [first, ...rest] = workers;
-    const shared = await Promise.race([first!.start(), startFailed]);
-    await Promise.race([Promise.all(rest.map((worker) => worker.start())), startFailed]);
-
-    const addresses = { ...shared, ...(http === undefined ? {} : { http: http.address }) };
+    const [shared] = await Promise.race([Promise.all(workers.map((worker) => worker.start())), startFailed]);
+    const addresses = { ...shared!, ...(http === undefined ? {} : { http: http.address }) };
     const whole = { startedMs, state: () => state, listeners: () => spellListeners(addresses) };
     const members = workers.map((worker) => ({
       name: `worker-${worker.number}`,
@@ -157,15 +156,6 @@ export async function startWorkers(
     await unwind();
     throw error;
   }
-}
-
-async function claimDirectory(dataDir: string): Promise<void> {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  chmodSync(dataDir, 0o700); // it was there with other rights
-  const other = await connectControl(dataDir);
-  if (other === undefined) return;
-  other.close();
-  throw new ConfigError([`dataDir: a running instance works on ${dataDir}; stop it first, or choose another (--data)`]);
 }
 
 /** New streams are welcome while any worker takes them; each reason names its worker. */

@@ -1,4 +1,4 @@
-/** A worker could not start; it has said why on stderr. */
+/** A worker could not start; the message, of one line or several, is the worker's own. */
 export class WorkerFailed extends Error {
   override readonly name = 'WorkerFailed';
   readonly exitCode: number;

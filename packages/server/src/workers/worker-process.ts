@@ -16,6 +16,8 @@ export interface WorkerOptions {
   readonly number: number;
   /** As the worker runs it. */
   readonly config: Config;
+  /** It could not start, and ends with this exit code; `died` follows. */
+  failed(lines: readonly string[], exitCode: number): void;
   /** `retryInMs`: when it is started again. */
   died(exit: Exit, retryInMs: number): void;
   /** It stood still for so long that it is ended and started again. */
@@ -113,6 +115,9 @@ export class WorkerProcess {
     switch (message.kind) {
       case 'hello':
         tell(child, { kind: 'run', config: this.#options.config });
+        return;
+      case 'failed':
+        this.#options.failed(message.lines, message.exitCode);
         return;
       case 'serving':
         this.#serving?.(message.addresses);

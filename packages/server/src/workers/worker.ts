@@ -1,4 +1,5 @@
 import cluster from 'node:cluster';
+import { explain } from '../cli/failure.ts';
 import type { Config } from '../config.ts';
 import { startInstance } from '../instance.ts';
 import { type RunningProgram, startProgram } from '../main.ts';
@@ -7,11 +8,10 @@ import { BEAT_MS, type FromWorker, type ToWorker } from './messages.ts';
 
 /**
  * Runs one worker of `serve --workers`: a whole instance whose listeners are shared with the other workers, and whose probes and
- * metrics the parent serves. Resolves when it has drained. It dies with its parent: nothing could reach it then.
- *
- * @throws what `startProgram` throws
+ * metrics the parent serves. Resolves with its exit code when it has drained, or could not start; why, it tells the parent. It dies
+ * with its parent: nothing could reach it then.
  */
-export async function runWorker(number: number): Promise<void> {
+export async function runWorker(number: number): Promise<number> {
   const config = await configOfParent();
   const log = withWorker(createLogger(config.log), number);
   let program: RunningProgram | undefined;
@@ -40,6 +40,11 @@ export async function runWorker(number: number): Promise<void> {
     beat();
     await stopped;
     log.info({}, 'stopped');
+    return 0;
+  } catch (error) {
+    const failure = explain(error);
+    send({ kind: 'failed', ...failure });
+    return failure.exitCode;
   } finally {
     clearInterval(timer);
     cluster.worker?.disconnect();

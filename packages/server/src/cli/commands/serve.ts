@@ -41,8 +41,7 @@ SIGTERM to its process drains it, so they can be renewed one by one. /metrics te
     const number = process.env[WORKER_NUMBER];
     if (number !== undefined) {
       const { runWorker } = await import('../../workers/worker.ts');
-      await runWorker(Number(number));
-      return 0;
+      return await runWorker(Number(number));
     }
     const count = workersOf(values);
     const program = values.has('demo') ? await startDemo(values, count) : await startAll(configOf(values), count);
