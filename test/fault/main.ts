@@ -6,6 +6,7 @@
  */
 
 import { parseArgs } from 'node:util';
+import { stopClusters } from '../support/start-cluster.ts';
 import { rowOf, tableOf } from './report.ts';
 import { FULL, runScenario, type SeedResult, SHORT } from './scenario.ts';
 import { SCENARIOS } from './scenarios/index.ts';
@@ -35,6 +36,12 @@ if (values.help || seeds.length === 0 || seeds.some((seed) => !Number.isSafeInte
 if (values.list) {
   for (const { id, title } of SCENARIOS) say(`${id.padEnd(6)} ${title}`);
   process.exit(0);
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    stopClusters().finally(() => process.exit(130));
+  });
 }
 
 const rows: string[][] = [];

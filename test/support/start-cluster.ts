@@ -54,11 +54,20 @@ export interface TestCluster {
   stop(): Promise<void>;
 }
 
+const running = new Set<() => Promise<void>>();
+
+/** Stops every cluster, those too that are still starting: for a program that is told to end. */
+export async function stopClusters(): Promise<void> {
+  await Promise.all([...running].map((stop) => stop()));
+}
+
 export async function startCluster(options: ClusterOptions): Promise<TestCluster> {
   const stopping: (() => Promise<void>)[] = [];
   const stop = async () => {
+    running.delete(stop);
     for (const each of stopping.splice(0).reverse()) await each();
   };
+  running.add(stop);
   try {
     const durability = options.durability ?? (options.redis === 'standalone' ? 'fsync' : 'replicas');
     const redis =

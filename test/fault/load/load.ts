@@ -188,14 +188,16 @@ export class Load {
 
   /** Waits until so many more publishes are acknowledged. */
   async flow(publishes: number, deliveries = 0, deadlineMs = 90_000): Promise<void> {
-    const { acknowledgedCount, deliveryCount } = this.checker;
-    await until(
-      `${publishes} more acknowledged and ${deliveries} more delivered (so far ${acknowledgedCount} and ${deliveryCount})`,
-      () =>
-        this.checker.acknowledgedCount >= acknowledgedCount + publishes &&
-        this.checker.deliveryCount >= deliveryCount + deliveries,
-      deadlineMs,
-    );
+    const { checker } = this;
+    const { acknowledgedCount, deliveryCount } = checker;
+    const acknowledged = () => checker.acknowledgedCount - acknowledgedCount;
+    const delivered = () => checker.deliveryCount - deliveryCount;
+    const isEnough = () => acknowledged() >= publishes && delivered() >= deliveries;
+    await until('events flow', isEnough, deadlineMs).catch(() => {
+      throw new Error(
+        `of ${publishes} publishes ${acknowledged()} were acknowledged, of ${deliveries} deliveries ${delivered()} came within ${deadlineMs / 1_000} s`,
+      );
+    });
   }
 
   /** There was enough for the checker; events go on, and the machine has time for what is repaired. */
