@@ -47,9 +47,6 @@ export interface AuthenticatorDeps {
   readonly nonce?: () => string;
 }
 
-/** What the administrator has made of an account since it logged in. */
-export type AccountState = { readonly state: 'enabled'; readonly role: string } | { readonly state: 'disabled' | 'missing' };
-
 /** The certificate of a stream, when it can log somebody in. */
 interface ProvedCertificate {
   readonly identity: CertificateIdentity;
@@ -96,13 +93,6 @@ export class PlatformAuthenticator implements Authenticator {
       ? scramSteps(this.#deps, scram, domain, tls, attempt)
       : externalSteps(this.#deps, this.#provedCertificate(domain, tls)!, attempt);
     return new GuardedExchange(steps, attempt);
-  }
-
-  /** Reads an account's state again, after bind or when something changed. Rejects when the store fails. */
-  async accountState(account: JID): Promise<AccountState> {
-    const found = await this.#deps.accounts.get(account.bare);
-    if (!found) return { state: 'missing' };
-    return found.account.state === 'disabled' ? { state: 'disabled' } : { state: 'enabled', role: found.account.role };
   }
 
   /**

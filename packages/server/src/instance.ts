@@ -213,7 +213,7 @@ export const startInstance: StartInstance = async (config, deps) => {
     authenticator,
     sessions,
     facts: (socket) => tls.facts(socket),
-    mayStay: async (who) => (await authenticator.accountState(who.account)).state === 'enabled',
+    mayStay: async (who) => (await authenticator.standing(who)) === 'stands',
     preAuthLimits: {
       maxStanzaBytes: config.limits.preAuthBytes,
       hardStanzaBytes: config.limits.preAuthBytes,
@@ -264,7 +264,15 @@ export const startInstance: StartInstance = async (config, deps) => {
   try {
     await instances.start();
     await openInbox();
-    rights = await followRights({ control: stores.control, accounts, roles: accountRoles, sessions, delivery, log });
+    rights = await followRights({
+      control: stores.control,
+      accounts,
+      roles: accountRoles,
+      resumeStates: stores.resumeStates,
+      sessions,
+      delivery,
+      log,
+    });
     const { starttls, directTls } = config.listeners;
     const addresses = {
       ...(starttls.enabled ? { starttls: await door.listenStartTls(starttls.port, starttls.host) } : {}),

@@ -1,6 +1,14 @@
-import type { AccountRoles, AccountStore } from '@xmpp-grid/auth';
+import { type AccountRoles, type AccountStore, type Standing, standingOf } from '@xmpp-grid/auth';
 import type { Delivery } from '@xmpp-grid/pubsub';
-import { type ControlFollow, type ControlLog, JID, type Logger, type Sessions } from '@xmpp-grid/stream';
+import {
+  type AccessEnd,
+  type ControlFollow,
+  type ControlLog,
+  JID,
+  type Logger,
+  type ResumeStates,
+  type Sessions,
+} from '@xmpp-grid/stream';
 
 /** Kind of the control log's event whose body is a bare JID: that account was added, changed, disabled or removed. */
 export const ACCOUNT_CHANGED = 'account';
@@ -9,10 +17,20 @@ export const ACCOUNT_CHANGED = 'account';
 const REREAD_MS = 60_000;
 const SLICE_MS = 1_000;
 
+/** What the standing of a login means for its session. */
+const ENDS: Readonly<Record<Standing, AccessEnd | undefined>> = {
+  stands: undefined,
+  missing: 'account-removed',
+  disabled: 'account-disabled',
+  'role-changed': 'role-changed',
+  'credential-cut': 'credential-cut',
+};
+
 export interface RightsOptions {
   readonly control: ControlLog;
   readonly accounts: AccountStore;
   readonly roles: AccountRoles;
+  readonly resumeStates: ResumeStates;
   readonly sessions: Sessions;
   readonly delivery: Delivery;
   readonly log: Logger;
@@ -25,12 +43,13 @@ export interface RightsOptions {
  * @throws StoreUnavailable when the log's head cannot be read
  */
 export async function followRights(options: RightsOptions): Promise<ControlFollow> {
-  const { control, accounts, roles, sessions, delivery, log } = options;
+  const { control, accounts, roles, resumeStates, sessions, delivery, log } = options;
 
   const judge = async (account: JID): Promise<void> => {
     roles.invalidate(account.bareString);
-    const found = (await accounts.get(account))?.account;
-    await sessions.rejudge(account, found?.state === 'enabled' ? found.role : undefined);
+    const now = (await accounts.get(account))?.account;
+    await sessions.rejudge(account, (who) => ENDS[standingOf(now, who)]);
+    if (now?.state !== 'enabled') await resumeStates.dropAll(account);
     await delivery.rejudgeAccount(account.bareString);
   };
   const liveAccounts = (): Map<string, JID> => {

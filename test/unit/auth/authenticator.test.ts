@@ -197,14 +197,3 @@ describe('what a stranger learns, RFC 6120 §6.5.10', () => {
     expect(() => makeGrid('grid', { secret: createSecretKey(Buffer.alloc(31)) })).toThrow(RangeError);
   });
 });
-
-describe('accountState', () => {
-  it('tells what became of an account since it logged in', async () => {
-    const grid = makeGrid('grid');
-    await grid.add('a@example.com', 'pencil');
-    await grid.add('b@example.com', 'pencil', { state: 'disabled' });
-    expect(await grid.authenticator.accountState(JID.parse('a@example.com/x'))).toEqual({ state: 'enabled', role: 'platform' });
-    expect(await grid.authenticator.accountState(JID.parse('b@example.com'))).toEqual({ state: 'disabled' });
-    expect(await grid.authenticator.accountState(JID.parse('c@example.com'))).toEqual({ state: 'missing' });
-  });
-});

@@ -21,6 +21,17 @@ import { parseCount, tooHigh } from './stream-management.ts';
  * process; others know its sessions by their claims in the registry, which die with it.
  */
 
+/** Why an account's session may not go on, and what its stream is told. */
+const ACCESS_ENDS = {
+  'account-disabled': () => new StreamError('not-authorized', { text: 'the account was disabled' }),
+  'account-removed': () => new StreamError('not-authorized', { text: 'the account was removed' }),
+  // RFC 6120 §4.9.3.16: what was negotiated holds no longer.
+  'role-changed': () => new StreamError('reset', { text: 'the account has another role now' }),
+  'credential-cut': () => new StreamError('reset', { text: 'the password or certificate of this login is no longer valid' }),
+} as const satisfies Partial<Record<CloseReason, () => StreamError>>;
+
+export type AccessEnd = keyof typeof ACCESS_ENDS;
+
 export interface SessionsOptions {
   readonly domain: string;
   readonly log: Logger;
@@ -221,25 +232,22 @@ export class Sessions implements HandOverHost {
   }
 
   /**
-   * The rights of an account changed (delivery.md §8.2): `role` is the one that it has now, undefined when it may no longer
-   * log in. Sessions that were let in by another one end for good, and nothing can be resumed any more; a new login begins
-   * with the new rights. Returns how many sessions ended here.
+   * The rights of an account changed (delivery.md §8.2): ends for good, with what `judge` says of its login, each session that
+   * may not go on, and then forgets what could be resumed; a new login begins with the new rights. Returns how many ended here.
    *
    * @throws StoreUnavailable when states to resume from could not be dropped; the sessions have ended all the same
    */
-  async rejudge(account: JID, role: string | undefined): Promise<number> {
-    const others = this.ofAccount(account).filter((session) => session.role !== role);
-    for (const session of others) {
-      if (role === undefined) {
-        session.end('account-disabled', new StreamError('not-authorized', { text: 'the account was disabled' }), true);
-      } else {
-        // RFC 6120 §4.9.3.16: what was negotiated holds no longer.
-        session.end('role-changed', new StreamError('reset', { text: 'the account has another role now' }), true);
-      }
+  async rejudge(account: JID, judge: (who: AuthenticatedAccount) => AccessEnd | undefined): Promise<number> {
+    let ended = 0;
+    for (const session of this.ofAccount(account)) {
+      const why = judge(session.who);
+      if (why === undefined) continue;
+      session.end(why, ACCESS_ENDS[why](), true);
+      ended++;
     }
     // A state has no rights of its own, but one that was given up for a session of this kind must not outlive it.
-    if (role === undefined || others.length > 0) await this.cluster.resumeStates.dropAll(account);
-    return others.length;
+    if (ended > 0) await this.cluster.resumeStates.dropAll(account);
+    return ended;
   }
 
   /** Ends every stream and resumable session of an account; returns how many. Unwritten output is dropped. */

@@ -19,6 +19,7 @@ export const CLOSE_REASONS = [
   'account-disabled',
   'account-removed',
   'role-changed',
+  'credential-cut', // another password, or a certificate that is no longer bound
   'certificate-expired',
   'resumed-elsewhere',
   'too-many-connections',
