@@ -427,17 +427,23 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       expect(await one.topicsOf(BOB)).toEqual([]);
     });
 
-    it('costs one script and one bell a publish (design §11)', async () => {
+    it('costs one script a publish and one message to each instance that follows, and nothing else (design §11)', async () => {
       const own = await startRedis({ isOwn: true });
-      const opened = await openStore(standalone(own));
-      const { store } = opened;
+      const prefix = nextPrefix();
+      const opened = await Promise.all([0, 1, 2, 3].map(() => openStore(standalone(own), { prefix, headCheckMs: 600_000 })));
+      const [publisher, ...others] = opened.map(({ store }) => store) as [RedisTopicStore, ...RedisTopicStore[]];
+      const interested = [others[0]!, others[1]!];
       const admin = new Redis(own.url);
       admin.on('error', () => undefined);
-      await create(store, NODE);
-      await publish(store, NODE, 'warm');
+      await create(publisher, NODE);
+      const heard = interested.map((store) => heardBy(store));
+      await Promise.all(interested.map((store) => store.follow(NODE)));
+      await publish(publisher, NODE, 'warm');
+      await until(() => heard.every((each) => each.length === 1));
       await admin.config('RESETSTAT');
       const PUBLISHES = 500;
-      await publishMany(store, NODE, PUBLISHES);
+      await publishMany(publisher, NODE, PUBLISHES);
+      await until(() => heard.every((each) => each.length === 1 + PUBLISHES));
       const calls = new Map(
         [...(await admin.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=(\d+)/g)].map(([, name, count]) => [
           name,
@@ -446,14 +452,17 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
       );
       expect(calls.get('evalsha')).toBe(PUBLISHES);
       expect(calls.get('spublish')).toBe(PUBLISHES);
+      // The one that is not interested is not among those that the message goes to.
+      const [, receivers] = (await admin.call('PUBSUB', 'SHARDNUMSUB', `${prefix}{t:${NODE}}:bell`)) as [string, number];
+      expect(receivers).toBe(interested.length);
       const inside = ['hmget', 'zscore', 'xadd', 'hset', 'zadd', 'zcard', 'spublish'];
-      const others = [...calls.keys()].filter((name) => !['evalsha', 'info', 'config|resetstat', ...inside].includes(name!));
-      expect(others).toEqual([]);
+      const apart = ['evalsha', 'info', 'ping', 'config|resetstat'];
+      expect([...calls.keys()].filter((name) => ![...apart, ...inside].includes(name!))).toEqual([]);
       const figures = [...calls]
         .filter(([name]) => inside.includes(name!))
         .map(([name, count]) => `${name} ${count! / PUBLISHES}`);
-      console.log(`commands a publish: evalsha 1; inside it ${figures.join(', ')}`);
-      await opened.close();
+      console.log(`commands a publish: evalsha 1; inside it ${figures.join(', ')}; messages ${receivers}`);
+      for (const each of opened) await each.close();
       admin.disconnect();
       await own.stop();
     });
