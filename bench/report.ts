@@ -33,9 +33,10 @@ export interface RunRecord {
     readonly octaves: readonly { fromMicros: number; count: number }[];
   }[];
   readonly costs: ScenarioResult['costs'];
+  readonly redisCommands?: Readonly<Record<string, number>>;
 }
 
-export function gatherFacts(command: string, server: string): RunFacts {
+export function gatherFacts(command: string): Omit<RunFacts, 'server'> {
   const git = (...args: string[]): string => {
     try {
       return execFileSync('git', args, {
@@ -49,7 +50,6 @@ export function gatherFacts(command: string, server: string): RunFacts {
   };
   return {
     command,
-    server,
     startedAt: new Date().toISOString(),
     commit: git('rev-parse', '--short', 'HEAD'),
     dirty: git('status', '--porcelain', '--untracked-files=no') !== '',
@@ -76,6 +76,7 @@ export function makeRecord(name: string, facts: RunFacts, options: object, resul
       return { name: what, summary: merged.summary(), octaves: merged.octaves() };
     }),
     costs: result.costs,
+    ...(result.redisCommands === undefined ? {} : { redisCommands: result.redisCommands }),
   };
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import type { Endpoint } from './client.ts';
 import type { ServerNeeds, ServerUnderTest } from './server.ts';
 
 /**
@@ -30,17 +31,18 @@ export function attachServer(file: string, needs: ServerNeeds): ServerUnderTest 
   if (needs.credential === 'certificate') throw new Error('client certificates are only made for servers that the bench starts');
   if (number('accounts') < needs.accounts) throw new Error(`${file}: this run needs ${needs.accounts} accounts`);
   const password = text('password');
+  const endpoint: Endpoint = {
+    host: text('host'),
+    starttlsPort: number('starttlsPort'),
+    directTlsPort: number('directTlsPort'),
+    domain: text('domain'),
+    broker: text('broker'),
+    ca: readFileSync(resolve(dirname(file), text('caFile')), 'utf8'),
+  };
   return {
     name: text('name'),
-    pid: number('pid'),
-    endpoint: {
-      host: text('host'),
-      starttlsPort: number('starttlsPort'),
-      directTlsPort: number('directTlsPort'),
-      domain: text('domain'),
-      broker: text('broker'),
-      ca: readFileSync(resolve(dirname(file), text('caFile')), 'utf8'),
-    },
+    pids: [number('pid')],
+    instances: [{ pid: number('pid'), endpoint }],
     accounts: Array.from({ length: needs.accounts }, (_, i) => ({
       user: text('userPattern').replace('%', String(i + 1)),
       password,

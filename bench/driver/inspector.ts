@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { HeapUse } from './server.ts';
 
 const OPEN_DEADLINE_MS = 10_000;
+const SAMPLE_MICROS = 500;
 
-/** The inspector of another Node process, opened by SIGUSR1: only to collect garbage and to ask what is left. */
+/** The inspector of another Node process, opened by SIGUSR1: to collect garbage and ask what is left, and to sample where time goes. */
 export class Inspector {
   readonly #socket: WebSocket;
   readonly #waiting = new Map<number, (result: unknown) => void>();
@@ -46,6 +47,17 @@ export class Inspector {
     };
     const { heapUsed, external, arrayBuffers } = JSON.parse(evaluated.result.value) as HeapUse;
     return { heapUsed, external, arrayBuffers };
+  }
+
+  /** Samples until the returned function is called, which resolves with the text of a `.cpuprofile`. */
+  async startProfile(): Promise<() => Promise<string>> {
+    await this.#call('Profiler.enable');
+    await this.#call('Profiler.setSamplingInterval', { interval: SAMPLE_MICROS });
+    await this.#call('Profiler.start');
+    return async () => {
+      const { profile } = (await this.#call('Profiler.stop')) as { profile: object };
+      return JSON.stringify(profile);
+    };
   }
 
   close(): void {

@@ -8,9 +8,13 @@ import { BenchAuthority } from './certificates.ts';
 import type { Account } from './client.ts';
 import { ControlSocket } from './control-socket.ts';
 import { Inspector } from './inspector.ts';
-import type { ServerNeeds, ServerUnderTest } from './server.ts';
+import type { OwnRedis } from './own-redis.ts';
+import type { InstanceUnderTest, ServerNeeds, ServerUnderTest } from './server.ts';
 
-/** Starts the product as an operator would: the launcher with a configuration file, a data directory of its own, free ports. */
+/**
+ * Starts the product as an operator would: the launcher with a configuration file, a data directory of its own, free ports;
+ * several times when it is to share a Redis.
+ */
 
 const LAUNCHER = fileURLToPath(new URL('../../packages/server/bin/xmpp-grid.mjs', import.meta.url));
 const DOMAIN = 'localhost';
@@ -23,91 +27,136 @@ const STOP_DEADLINE_MS = 30_000;
 /** Connections to the control socket: each carries one request at a time. */
 const ADDING_AT_A_TIME = 8;
 
-export async function startOwnServer(needs: ServerNeeds, say: (text: string) => void): Promise<ServerUnderTest> {
+/** How the server under test is set up. */
+export interface ServerSetup {
+  /** More than one needs `redis`. */
+  readonly instances: number;
+  /** Shared store; absent: the embedded store of one instance. Not stopped with the server. */
+  readonly redis?: OwnRedis;
+}
+
+export async function startOwnServer(
+  needs: ServerNeeds,
+  setup: ServerSetup,
+  say: (text: string) => void,
+): Promise<ServerUnderTest> {
   if (!existsSync(LAUNCHER)) throw new Error(`there is no ${LAUNCHER}`);
   const directory = mkdtempSync(join(tmpdir(), 'xmpp-grid-bench-'));
+  const { redis } = setup;
+  const instances: OwnInstance[] = [];
+  const stop = async () => {
+    await Promise.all(instances.map((instance) => instance.stop()));
+    rmSync(directory, { recursive: true, force: true }); // a signal may have stopped it already
+  };
+  try {
+    const authority = await BenchAuthority.create();
+    const identity = await authority.server(DOMAIN);
+    const file = (name: string, text: string) => {
+      const path = join(directory, name);
+      writeFileSync(path, text, { mode: 0o600 });
+      return path;
+    };
+    const common = {
+      domain: DOMAIN,
+      brokerDomain: BROKER,
+      ...(redis === undefined ? {} : { store: { kind: 'redis' }, redis: redis.settings }),
+      listeners: {
+        starttls: { host: '127.0.0.1', port: 0 },
+        directTls: { host: '127.0.0.1', port: 0 },
+        http: { host: '127.0.0.1', port: 0 },
+      },
+      tls: {
+        certificate: file('server.pem', identity.cert),
+        key: file('server.key', identity.key),
+        // Only where it is used: asking every client for a certificate costs memory and time.
+        ...(needs.credential === 'certificate' ? { clientCa: file('authority.pem', authority.cert) } : {}),
+      },
+      sasl: { scramIterations: 4096 }, // the server stores derived keys: iterations cost the clients alone
+      limits: {
+        maxConnections: 1_000_000,
+        maxConnectionsPerAddress: 1_000_000,
+        connectionsPerSecondPerAddress: 1_000_000,
+        connectionBurstPerAddress: 1_000_000,
+        maxResources: 1_000,
+      },
+    };
+    say(setup.instances === 1 ? 'starting the server' : `starting ${setup.instances} instances`);
+    for (let i = 0; i < setup.instances; i++) {
+      instances.push(await startInstance(join(directory, `instance-${i + 1}`), common, authority.cert));
+    }
+    const accounts = await addAccounts(instances[0]!.controlPath, needs, authority, say);
+    return {
+      name: 'xmpp-grid',
+      pids: instances.map(({ pid }) => pid),
+      instances,
+      ...(redis === undefined ? {} : { redis, redisPids: redis.pids }),
+      accounts,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface OwnInstance extends InstanceUnderTest {
+  readonly controlPath: string;
+  stop(): Promise<void>;
+}
+
+/** @param directory of this instance alone; made here */
+async function startInstance(directory: string, common: object, ca: string): Promise<OwnInstance> {
   const dataDir = join(directory, 'data');
   const logFile = join(directory, 'server.log');
-  const authority = await BenchAuthority.create();
-  const identity = await authority.server(DOMAIN);
-  const file = (name: string, text: string) => {
-    const path = join(directory, name);
-    writeFileSync(path, text, { mode: 0o600 });
-    return path;
-  };
-  mkdirSync(dataDir, { mode: 0o700 });
-  const config = {
-    domain: DOMAIN,
-    brokerDomain: BROKER,
-    dataDir,
-    listeners: {
-      starttls: { host: '127.0.0.1', port: 0 },
-      directTls: { host: '127.0.0.1', port: 0 },
-      http: { host: '127.0.0.1', port: 0 },
-    },
-    tls: {
-      certificate: file('server.pem', identity.cert),
-      key: file('server.key', identity.key),
-      // Only where it is used: asking every client for a certificate costs memory and time.
-      ...(needs.credential === 'certificate' ? { clientCa: file('authority.pem', authority.cert) } : {}),
-    },
-    sasl: { scramIterations: 4096 }, // the server stores derived keys: iterations cost the clients alone
-    limits: {
-      maxConnections: 1_000_000,
-      maxConnectionsPerAddress: 1_000_000,
-      connectionsPerSecondPerAddress: 1_000_000,
-      connectionBurstPerAddress: 1_000_000,
-      maxResources: 1_000,
-    },
-  };
-  const configFile = file('config.yaml', JSON.stringify(config, undefined, 2)); // JSON is YAML
-
-  say('starting the server');
+  mkdirSync(dataDir, { mode: 0o700, recursive: true });
+  const configFile = join(directory, 'config.yaml');
+  writeFileSync(configFile, JSON.stringify({ ...common, dataDir }, undefined, 2), { mode: 0o600 }); // JSON is YAML
   const log = openSync(logFile, 'w');
   // The port that SIGUSR1 opens (for `collectGarbage`): any free one.
   const env = { ...process.env, NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --inspect-port=0`.trim() };
   const child = spawn(process.execPath, [LAUNCHER, 'serve', '--config', configFile], { stdio: ['ignore', log, log], env });
   closeSync(log);
   const logText = () => readFileSync(logFile, 'utf8');
+  const controlPath = join(dataDir, 'control.sock');
   try {
-    const control = await untilReady(child, dataDir);
+    const control = await untilReady(child, controlPath);
     const { listeners } = (await control.call('status')) as { listeners: Record<string, string> };
-    const portOf = (listener: string) => Number(/:(\d+)$/.exec(listeners[listener] ?? '')?.[1]);
-    const accounts = await addAccounts(join(dataDir, 'control.sock'), needs, authority, say);
     control.close();
+    const portOf = (listener: string) => Number(/:(\d+)$/.exec(listeners[listener] ?? '')?.[1]);
     let inspector: Inspector | undefined;
+    const inspected = async () => {
+      inspector ??= await Inspector.open(child.pid!, logText);
+      return inspector;
+    };
     return {
-      name: 'xmpp-grid',
       pid: child.pid!,
+      controlPath,
       endpoint: {
         host: '127.0.0.1',
         starttlsPort: portOf('starttls'),
         directTlsPort: portOf('directTls'),
         domain: DOMAIN,
         broker: BROKER,
-        ca: authority.cert,
+        ca,
       },
-      accounts,
       async collectGarbage() {
-        inspector ??= await Inspector.open(child.pid!, logText);
-        return inspector.collectGarbage();
+        return (await inspected()).collectGarbage();
+      },
+      async startProfile() {
+        return (await inspected()).startProfile();
       },
       async stop() {
         inspector?.close();
         await stop(child);
-        rmSync(directory, { recursive: true, force: true }); // a signal may have stopped it already
       },
     };
   } catch (error) {
     await stop(child);
-    throw new Error(`${(error as Error).message}\nThe server's log (${logFile}) ends:\n${logText().slice(-2000)}`, {
-      cause: error,
-    });
+    throw new Error(`${(error as Error).message}\nThe server's log ends:\n${logText().slice(-2000)}`, { cause: error });
   }
 }
 
-async function untilReady(child: ChildProcess, dataDir: string): Promise<ControlSocket> {
-  const path = join(dataDir, 'control.sock');
+async function untilReady(child: ChildProcess, path: string): Promise<ControlSocket> {
   const deadline = Date.now() + READY_DEADLINE_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null || child.signalCode !== null)

@@ -2,14 +2,16 @@ import { type Account, Client, type ClientOptions, type TlsMode } from './client
 import type { ConsumerReport } from './consumer.ts';
 import { monotonicMicros } from './event-scanner.ts';
 import { cpuSeconds, machineCpuSeconds } from './proc.ts';
-import type { ServerUnderTest } from './server.ts';
+import type { Measured, ServerUnderTest } from './server.ts';
 import { SwarmProcess } from './swarm-process.ts';
 
 /** What one measured stretch cost. Seconds. */
 export interface Cost {
   readonly wallSeconds: number;
-  /** CPU of the server process, from /proc/PID/stat. */
+  /** CPU of the server's processes, all instances together, from /proc/PID/stat. */
   readonly serverCpu: number;
+  /** The same of all processes of Redis; absent where there is none. */
+  readonly redisCpu?: number;
   /** CPU of the swarm processes and the driver together. */
   readonly clientCpu: number;
   /** CPU that the machine spent on anything else: what makes figures of two runs differ. Never below 0. */
@@ -18,9 +20,11 @@ export interface Cost {
 
 export function sumCosts(costs: readonly Cost[]): Cost {
   const total = (pick: (cost: Cost) => number) => costs.reduce((sum, cost) => sum + pick(cost), 0);
+  const hasRedis = costs.some((cost) => cost.redisCpu !== undefined);
   return {
     wallSeconds: total((cost) => cost.wallSeconds),
     serverCpu: total((cost) => cost.serverCpu),
+    ...(hasRedis ? { redisCpu: total((cost) => cost.redisCpu ?? 0) } : {}),
     clientCpu: total((cost) => cost.clientCpu),
     otherCpu: total((cost) => cost.otherCpu),
   };
@@ -38,24 +42,37 @@ export const GRACE_MS = 120_000;
 /** For logging in or subscribing a whole group. */
 const GROUP_DEADLINE_MS = 900_000;
 
+export interface RigOptions {
+  /** Client processes. */
+  readonly swarms: number;
+  readonly tls: TlsMode;
+  readonly say: (text: string) => void;
+  /** Given: instances are sampled in each measured stretch, and what was found is handed over here. Sampling costs CPU. */
+  readonly keepProfile?: (name: string, profile: string) => void;
+}
+
 /** A server, the swarm processes around it and the driver's own session: what every scenario works with. */
 export class Rig {
   readonly server: ServerUnderTest;
   readonly swarms: readonly SwarmProcess[];
   readonly #tls: TlsMode;
   readonly #say: (text: string) => void;
+  readonly #keepProfile: RigOptions['keepProfile'];
+  #profiles = 0;
 
-  private constructor(server: ServerUnderTest, swarms: readonly SwarmProcess[], tls: TlsMode, say: (text: string) => void) {
+  private constructor(server: ServerUnderTest, swarms: readonly SwarmProcess[], { tls, say, keepProfile }: RigOptions) {
     this.server = server;
     this.swarms = swarms;
     this.#tls = tls;
     this.#say = say;
+    this.#keepProfile = keepProfile;
   }
 
-  static async assemble(server: ServerUnderTest, swarmCount: number, tls: TlsMode, say: (text: string) => void): Promise<Rig> {
-    const swarms = Array.from({ length: swarmCount }, () => new SwarmProcess());
-    await Promise.all(swarms.map((swarm) => swarm.ask('configure', { endpoint: server.endpoint, tls })));
-    return new Rig(server, swarms, tls, say);
+  static async assemble(server: ServerUnderTest, options: RigOptions): Promise<Rig> {
+    const swarms = Array.from({ length: options.swarms }, () => new SwarmProcess());
+    const endpoints = server.instances.map(({ endpoint }) => endpoint);
+    await Promise.all(swarms.map((swarm) => swarm.ask('configure', { endpoints, tls: options.tls })));
+    return new Rig(server, swarms, options);
   }
 
   dismantle(): void {
@@ -66,13 +83,13 @@ export class Rig {
     this.#say(text);
   }
 
-  /** A session of the driver itself, for creating topics and for publishing to many. */
+  /** A session of the driver itself on the first instance, for creating topics and for publishing to many. */
   login(account: Account, resource = 'driver'): Promise<Client> {
-    const options: ClientOptions = { endpoint: this.server.endpoint, tls: this.#tls, account, resource };
+    const options: ClientOptions = { endpoint: this.server.instances[0]!.endpoint, tls: this.#tls, account, resource };
     return Client.open(options);
   }
 
-  /** Logs accounts in, evenly over the swarms. */
+  /** Logs accounts in, evenly over the swarms and from each over the instances. */
   async openGroup(group: string, accounts: readonly Account[]): Promise<void> {
     this.say(`logging in ${accounts.length} ${group}`);
     const addresses = Math.ceil(accounts.length / SESSIONS_PER_ADDRESS);
@@ -126,18 +143,31 @@ export class Rig {
     await this.#each((swarm) => swarm.ask('close', { group }));
   }
 
-  /** Runs `work` between two readings of the clocks. */
-  async measure<T>(pid: number, work: () => Promise<T>): Promise<{ readonly result: T; readonly cost: Cost }> {
+  /** Runs `work` between two readings of the clocks. @param of whose CPU counts: left out, the server's */
+  async measure<T>(work: () => Promise<T>, of: Measured = this.server): Promise<{ readonly result: T; readonly cost: Cost }> {
+    const endProfiles = of === this.server ? await this.#startProfiles() : undefined;
     const clientsBefore = await this.#clientCpu();
     const machineBefore = machineCpuSeconds();
-    const serverBefore = cpuSeconds(pid);
+    const serverBefore = cpuOf(of.pids);
+    const redisBefore = cpuOf(of.redisPids ?? []);
     const began = monotonicMicros();
     const result = await work();
     const wallSeconds = (monotonicMicros() - began) / 1e6;
-    const serverCpu = cpuSeconds(pid) - serverBefore;
+    const serverCpu = cpuOf(of.pids) - serverBefore;
+    const redisCpu = cpuOf(of.redisPids ?? []) - redisBefore;
     const machineCpu = machineCpuSeconds() - machineBefore;
     const clientCpu = (await this.#clientCpu()) - clientsBefore;
-    return { result, cost: { wallSeconds, serverCpu, clientCpu, otherCpu: Math.max(0, machineCpu - serverCpu - clientCpu) } };
+    await endProfiles?.();
+    return {
+      result,
+      cost: {
+        wallSeconds,
+        serverCpu,
+        ...(of.redisPids === undefined ? {} : { redisCpu }),
+        clientCpu,
+        otherCpu: Math.max(0, machineCpu - serverCpu - redisCpu - clientCpu),
+      },
+    };
   }
 
   /**
@@ -161,6 +191,19 @@ export class Rig {
     return swarms.reduce((sum, cpu) => sum + cpu, (user + system) / 1e6);
   }
 
+  async #startProfiles(): Promise<(() => Promise<void>) | undefined> {
+    const keep = this.#keepProfile;
+    if (keep === undefined) return undefined;
+    this.#profiles += 1;
+    const stretch = this.#profiles;
+    const stops = await Promise.all(this.server.instances.map((instance) => instance.startProfile?.()));
+    return async () => {
+      for (const [i, stop] of stops.entries()) {
+        if (stop !== undefined) keep(`stretch-${stretch}-instance-${i + 1}`, await stop());
+      }
+    };
+  }
+
   async #each(work: (swarm: SwarmProcess, index: number) => Promise<unknown>): Promise<void> {
     await Promise.all(this.swarms.map(work));
   }
@@ -174,3 +217,5 @@ export class Rig {
     return Math.floor((members - swarm - 1) / this.swarms.length) + 1;
   }
 }
+
+const cpuOf = (pids: readonly number[]): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);

@@ -4,11 +4,18 @@ import type { LatencyCounts } from './latency.ts';
 
 /** What the driver asks of a swarm process and what it gets back: one answer to each request, by id. */
 export interface SwarmRequests {
-  /** First of all: where the server is. */
-  configure: { ask: { endpoint: Endpoint; tls: TlsMode }; answer: null };
-  /** Logs in; sessions become members of `group`. */
+  /** First of all: where the server's instances are. */
+  configure: { ask: { endpoints: readonly Endpoint[]; tls: TlsMode }; answer: null };
+  /** Logs in; sessions become members of `group`. Member i on instance places[i % places.length]; left out: over all in turn. */
   open: {
-    ask: { group: string; accounts: readonly Account[]; concurrency: number; resource: string; localAddress?: string };
+    ask: {
+      group: string;
+      accounts: readonly Account[];
+      concurrency: number;
+      resource: string;
+      places?: readonly number[];
+      localAddress?: string;
+    };
     answer: number;
   };
   /** Connects by TLS alone to the calibration server. */
@@ -19,9 +26,12 @@ export interface SwarmRequests {
   received: { ask: { group: string; events: number }; answer: null };
   reset: { ask: { group: string }; answer: null };
   report: { ask: { group: string }; answer: ConsumerReport };
-  /** Member i publishes to nodes[i] as source i, `window` requests unanswered at any time, for so long. */
+  /**
+   * Member i publishes to nodes[i] as source i for so long. `window`: that many requests unanswered at any time (closed loop).
+   * `perSecond`: at this rate over all members, however long answers take (open loop); times count from when an event was due.
+   */
   publish: {
-    ask: { group: string; nodes: readonly string[]; seconds: number; window: number; reportBytes: number; seed: number };
+    ask: { group: string; nodes: readonly string[]; seconds: number; pace: Pace; reportBytes: number; seed: number };
     answer: PublishReport;
   };
   /** Logs in and out again, `total` times. */
@@ -37,6 +47,9 @@ export interface SwarmRequests {
   /** CPU seconds of this process so far. */
   cpu: { ask: Record<string, never>; answer: number };
 }
+
+/** What decides when the next request leaves. */
+export type Pace = { readonly window: number } | { readonly perSecond: number };
 
 export type SwarmOperation = keyof SwarmRequests;
 

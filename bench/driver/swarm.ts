@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, type Endpoint, type TlsMode } from './client.ts';
 import { ConsumerGroup } from './consumer.ts';
 import { monotonicMicros } from './event-scanner.ts';
@@ -13,22 +14,22 @@ type Handlers = { [Op in SwarmOperation]: (ask: SwarmRequests[Op]['ask']) => Pro
 const groups = new Map<string, ConsumerGroup>();
 /** Last sequence number by group and member, so that warm-up and measurement form one sequence. */
 const published = new Map<string, number[]>();
-let endpoint: Endpoint;
+let endpoints: readonly Endpoint[];
 let tls: TlsMode;
 
 const handlers: Handlers = {
   async configure(ask) {
-    endpoint = ask.endpoint;
+    endpoints = ask.endpoints;
     tls = ask.tls;
     return null;
   },
 
-  async open({ group, accounts, concurrency, resource, localAddress }) {
+  async open({ group, accounts, concurrency, resource, places, localAddress }) {
     const members = makeGroup(group);
     await eachConcurrently(accounts.length, concurrency, async (i) => {
       const account = accounts[i]!;
       members[i] = await Client.open({
-        endpoint,
+        endpoint: endpoints[places === undefined ? i % endpoints.length : places[i % places.length]!]!,
         tls,
         account,
         resource,
@@ -69,22 +70,19 @@ const handlers: Handlers = {
     return groupOf(group).report();
   },
 
-  async publish({ group, nodes, seconds, window, reportBytes, seed }) {
+  async publish({ group, nodes, seconds, pace, reportBytes, seed }) {
     const { members } = groupOf(group);
     const last = published.get(group) ?? members.map(() => 0);
     published.set(group, last);
     const report = makeReport(reportBytes, seed);
     const latencies = new Latencies();
-    const until = monotonicMicros() + seconds * 1e6;
-    const publishLoop = async (member: number) => {
-      while (monotonicMicros() < until) {
-        last[member]! += 1;
-        const began = monotonicMicros();
-        await publish(members[member]!, nodes[member]!, report, member, last[member]!);
-        latencies.record(monotonicMicros() - began);
-      }
+    const publishOne = async (member: number, dueMicros: number) => {
+      last[member]! += 1;
+      await publish(members[member]!, nodes[member]!, report, member, last[member]!, dueMicros);
+      latencies.record(monotonicMicros() - dueMicros);
     };
-    await Promise.all(members.flatMap((_, member) => Array.from({ length: window }, () => publishLoop(member))));
+    if ('window' in pace) await closedLoop(members.length, pace.window, seconds, publishOne);
+    else await openLoop(members.length, pace.perSecond, seconds, publishOne);
     return { done: latencies.count, latency: latencies.counts(), published: [...last] } satisfies PublishReport;
   },
 
@@ -93,7 +91,7 @@ const handlers: Handlers = {
     await eachConcurrently(total, concurrency, async (i) => {
       const began = monotonicMicros();
       const client = await Client.open({
-        endpoint,
+        endpoint: endpoints[i % endpoints.length]!,
         tls,
         account: accounts[i % accounts.length]!,
         resource: `login-${process.pid}-${i}`,
@@ -111,7 +109,7 @@ const handlers: Handlers = {
     const pingLoop = async (client: Client) => {
       while (monotonicMicros() < until) {
         const began = monotonicMicros();
-        await client.request(`<ping xmlns='urn:xmpp:ping'/>`, endpoint.domain, 'get');
+        await client.request(`<ping xmlns='urn:xmpp:ping'/>`, endpoints[0]!.domain, 'get');
         latencies.record(monotonicMicros() - began);
       }
     };
@@ -169,6 +167,55 @@ async function eachConcurrently(count: number, concurrency: number, work: (index
     }
   };
   await Promise.all(Array.from({ length: Math.min(count, concurrency) }, worker));
+}
+
+/** Each member sends its next request when one of its `window` was answered. */
+async function closedLoop(
+  members: number,
+  window: number,
+  seconds: number,
+  send: (member: number, dueMicros: number) => Promise<void>,
+): Promise<void> {
+  const until = monotonicMicros() + seconds * 1e6;
+  const worker = async (member: number) => {
+    for (let now = monotonicMicros(); now < until; now = monotonicMicros()) await send(member, now);
+  };
+  await Promise.all(Array.from({ length: members * window }, (_, i) => worker(i % members)));
+}
+
+/** Requests left unanswered by an open loop; beyond it the server is hopelessly behind. */
+const MAX_OPEN_REQUESTS = 50_000;
+
+/**
+ * Sends at an even rate, to each member in turn, whether or not answers come. Timers are a millisecond coarse and the process
+ * may be late: what is due by then goes out together, each with the time at which it should have gone.
+ */
+async function openLoop(
+  members: number,
+  perSecond: number,
+  seconds: number,
+  send: (member: number, dueMicros: number) => Promise<void>,
+): Promise<void> {
+  const began = monotonicMicros();
+  const total = Math.floor(perSecond * seconds);
+  const dueOf = (request: number) => began + (request / perSecond) * 1e6;
+  const open = new Set<Promise<void>>();
+  let failure: Error | undefined;
+  for (let next = 0; next < total && failure === undefined; ) {
+    const now = monotonicMicros();
+    for (; next < total && dueOf(next) <= now; next++) {
+      const request = send(next % members, dueOf(next))
+        .catch((error: Error) => {
+          failure ??= error;
+        })
+        .finally(() => open.delete(request));
+      open.add(request);
+    }
+    if (open.size > MAX_OPEN_REQUESTS) throw new Error(`${open.size} requests are unanswered: the server cannot take this rate`);
+    await delay(1);
+  }
+  await Promise.all(open);
+  if (failure !== undefined) throw failure;
 }
 
 async function answer({ id, operation, ask }: SwarmMessage): Promise<SwarmAnswer> {

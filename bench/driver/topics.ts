@@ -26,8 +26,15 @@ export async function subscribe(client: Client, node: string): Promise<void> {
 }
 
 /** Publishes one report with its mark (§7.1), sent at once; resolves when the Broker has confirmed it. */
-export async function publish(client: Client, node: string, report: ReportTemplate, source: number, seq: number): Promise<void> {
-  const payload = `${report.before}${renderMark(source, seq, monotonicMicros())}${report.after}`;
+export async function publish(
+  client: Client,
+  node: string,
+  report: ReportTemplate,
+  source: number,
+  seq: number,
+  dueMicros = monotonicMicros(),
+): Promise<void> {
+  const payload = `${report.before}${renderMark(source, seq, dueMicros)}${report.after}`;
   await client.request(
     `<pubsub xmlns='${PUBSUB}'><publish node='${node}'><item id='${source}-${seq}'>${payload}</item></publish></pubsub>`,
     client.broker,

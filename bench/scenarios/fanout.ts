@@ -13,6 +13,7 @@ import {
   RATIO,
   type Scenario,
   type ScenarioResult,
+  unitFigures,
 } from './scenario.ts';
 import { WriteFloor } from './write-floor.ts';
 
@@ -84,9 +85,9 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
     rig.say(`publishing for ${options.seconds} s, in turns with the floor`);
     const enough = roundsFor(MEASURED_DELIVERIES / TURNS);
     for (let turn = 0; turn < TURNS; turn++) {
-      const ours = await rig.measure(rig.server.pid, () => rig.repeat(options.seconds / TURNS, enough, round));
+      const ours = await rig.measure(() => rig.repeat(options.seconds / TURNS, enough, round));
       costs.push(ours.cost);
-      const bare = await rig.measure(floor.pid, () => rig.repeat(options.seconds / TURNS / 2, enough, () => writeFloor.round()));
+      const bare = await rig.measure(() => rig.repeat(options.seconds / TURNS / 2, enough, () => writeFloor.round()), floor);
       floorCosts.push(bare.cost);
       floorRounds += bare.result;
     }
@@ -107,15 +108,9 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   const deliveries = reports.reduce((sum, one) => sum + one.measuredEvents, 0);
   const perMillion = (cost.serverCpu / deliveries) * 1e6;
   const floorPerMillion = (floorCost.serverCpu / (floorRounds * options.burst * consumers.length)) * 1e6;
-  const bar = barOf(options);
+  const million = { words: 'million deliveries', scale: 1e6, unit: 'CPU-s per million', digits: 2, bar: barOf(options) };
   const figures: Figure[] = [
-    {
-      name: 'server CPU per million deliveries',
-      value: perMillion,
-      unit: 'CPU-s per million',
-      digits: 2,
-      ...(bar === undefined ? {} : { bar }),
-    },
+    ...unitFigures(cost, deliveries, million),
     { name: 'floor: bare TLS writes, same run', value: floorPerMillion, unit: 'CPU-s per million', digits: 2 },
     { name: RATIO, value: perMillion / floorPerMillion, unit: '×', digits: 2 },
     { name: 'deliveries', value: deliveries, unit: '', digits: 0 },

@@ -40,16 +40,16 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   const before = await settled(rig);
 
   const members = accounts.slice(WARM_UP_SESSIONS, WARM_UP_SESSIONS + options.consumers);
-  const { cost } = await rig.measure(rig.server.pid, async () => {
+  const { cost } = await rig.measure(async () => {
     await rig.openGroup('sessions', members);
     await rig.subscribeGroup('sessions', NODE, options.streamManagement);
     await publish(owner, NODE, makeReport(options.reportBytes, options.seed), 0, 1);
     await rig.received('sessions', members.length, 1);
   });
-  const uncollected = memoryUse(rig.server.pid).rss;
+  const uncollected = residentBytes(rig);
   const after = await settled(rig);
   const faults = consumerFaults(await rig.reports('sessions'), members.length);
-  const idleCost = await rig.measure(rig.server.pid, () => delay(10_000));
+  const idleCost = await rig.measure(() => delay(10_000));
   await rig.closeGroup('sessions');
   await owner.close();
 
@@ -100,10 +100,25 @@ async function settled(rig: Rig): Promise<Reading> {
   rig.say('waiting until memory has settled');
   let last = Number.POSITIVE_INFINITY;
   for (let step = 1; ; step++) {
-    const heap = await rig.server.collectGarbage?.();
+    const heaps = await Promise.all(rig.server.instances.map((instance) => instance.collectGarbage?.()));
     await delay(SETTLE_STEP_MS);
-    const { rss } = memoryUse(rig.server.pid);
-    if (rss > last * 0.99 || step === MAX_SETTLE_STEPS) return { rss, heap };
+    const rss = residentBytes(rig);
+    if (rss > last * 0.99 || step === MAX_SETTLE_STEPS) return { rss, heap: sumHeaps(heaps) };
     last = rss;
   }
+}
+
+/** Of all instances together. */
+function residentBytes(rig: Rig): number {
+  return rig.server.pids.reduce((sum, pid) => sum + memoryUse(pid).rss, 0);
+}
+
+function sumHeaps(heaps: readonly (HeapUse | undefined)[]): HeapUse | undefined {
+  const known = heaps.filter((heap) => heap !== undefined);
+  if (known.length < heaps.length) return undefined;
+  return {
+    heapUsed: known.reduce((sum, heap) => sum + heap.heapUsed, 0),
+    external: known.reduce((sum, heap) => sum + heap.external, 0),
+    arrayBuffers: known.reduce((sum, heap) => sum + heap.arrayBuffers, 0),
+  };
 }

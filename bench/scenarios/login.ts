@@ -2,7 +2,7 @@ import { Calibrator } from '../driver/calibrator.ts';
 import { BenchAuthority } from '../driver/certificates.ts';
 import type { LatencyCounts } from '../driver/latency.ts';
 import { GRACE_MS, type Rig } from '../driver/rig.ts';
-import { type BenchOptions, costFigures, RATIO, type Scenario, type ScenarioResult } from './scenario.ts';
+import { type BenchOptions, costFigures, RATIO, type Scenario, type ScenarioResult, unitFigures } from './scenario.ts';
 
 /**
  * Logs in and out: TCP, TLS 1.3 with a full handshake, SASL, bind, closing tags; 8 at a time.
@@ -45,18 +45,18 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   rig.say('warming up');
   await logins(WARM_UP_LOGINS);
   rig.say(`${options.logins} logins`);
-  const { result, cost } = await rig.measure(rig.server.pid, () => logins(options.logins));
+  const { result, cost } = await rig.measure(() => logins(options.logins));
   const floor = await measureFloor(rig, options);
   const perThousand = (cost.serverCpu / result.done) * 1000;
   return {
     figures: [
-      {
-        name: 'server CPU per 1,000 logins',
-        value: perThousand,
+      ...unitFigures(cost, result.done, {
+        words: '1,000 logins',
+        scale: 1000,
         unit: 'CPU-s per 1,000',
         digits: 2,
         bar: options.mechanism === 'external' ? 'login EXTERNAL' : 'login SCRAM',
-      },
+      }),
       { name: 'floor: bare TLS handshakes, same run', value: floor.perThousand, unit: 'CPU-s per 1,000', digits: 2 },
       { name: RATIO, value: perThousand / floor.perThousand, unit: '×', digits: 2 },
       { name: 'logins', value: result.done, unit: '', digits: 0 },
@@ -90,7 +90,7 @@ async function measureFloor(rig: Rig, options: BenchOptions) {
       return done.reduce((sum, count) => sum + count, 0);
     };
     await handshakes(WARM_UP_LOGINS);
-    const { result, cost } = await rig.measure(calibrator.pid, () => handshakes(options.logins));
+    const { result, cost } = await rig.measure(() => handshakes(options.logins), { pids: [calibrator.pid] });
     return { perThousand: (cost.serverCpu / result) * 1000, cost };
   } finally {
     calibrator.stop();

@@ -23,7 +23,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   rig.say('warming up');
   await pings(WARM_UP_SECONDS);
   rig.say(`pinging for ${options.seconds} s`);
-  const { result, cost } = await rig.measure(rig.server.pid, () => pings(options.seconds));
+  const { result, cost } = await rig.measure(() => pings(options.seconds));
   const reports = await rig.reports('sessions');
   await rig.closeGroup('sessions');
   return {

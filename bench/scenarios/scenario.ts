@@ -2,6 +2,7 @@ import type { BarName } from '../bars.ts';
 import type { TlsMode } from '../driver/client.ts';
 import type { ConsumerReport } from '../driver/consumer.ts';
 import type { LatencyCounts } from '../driver/latency.ts';
+import type { OwnRedis, RedisDurability, RedisKind } from '../driver/own-redis.ts';
 import type { Cost, Rig } from '../driver/rig.ts';
 import type { ServerNeeds } from '../driver/server.ts';
 
@@ -20,6 +21,16 @@ export interface BenchOptions {
   readonly reportBytes: number;
   readonly tls: TlsMode;
   readonly seed: number;
+  readonly instances: number;
+  readonly store: 'embedded' | RedisKind;
+  /** What Redis promises; the embedded store always flushes. */
+  readonly durability: RedisDurability;
+  /** latency: publishes a second, or half of what a closed loop reaches just before. */
+  readonly rate: number | 'half';
+  /** redis-memory: of how many the bytes are taken. */
+  readonly sessions: number;
+  readonly subscriptions: number;
+  readonly items: number;
 }
 
 /** One line of the report. */
@@ -39,6 +50,8 @@ export interface ScenarioResult {
   readonly figures: readonly Figure[];
   readonly latencies: readonly { readonly name: string; readonly counts: readonly LatencyCounts[] }[];
   readonly costs: Readonly<Record<string, Cost>>;
+  /** Calls of Redis commands in the measured stretch, inside scripts too. */
+  readonly redisCommands?: Readonly<Record<string, number>>;
   /** Empty when every consumer received every event once and in order. */
   readonly faults: readonly string[];
 }
@@ -48,6 +61,12 @@ export interface Scenario {
   title(options: BenchOptions): string;
   needs(options: BenchOptions): ServerNeeds;
   run(rig: Rig, options: BenchOptions): Promise<ScenarioResult>;
+}
+
+/** Measures the store alone, through the adapters that the instances use. */
+export interface StoreScenario {
+  title(options: BenchOptions): string;
+  runOnStore(redis: OwnRedis, options: BenchOptions, say: (text: string) => void): Promise<ScenarioResult>;
 }
 
 /** What was wrong at the consumers of a run, in words. `wanted` is the number of events that all of them together should have. */
@@ -64,11 +83,39 @@ export function consumerFaults(reports: readonly ConsumerReport[], wanted: numbe
   return faults;
 }
 
+/** What a unit of work cost: the server; where there is a Redis that too, and both together. The bar is for the whole. */
+export function unitFigures(cost: Cost, units: number, per: UnitOfCost): Figure[] {
+  const { unit, digits } = per;
+  const figure = (name: string, seconds: number): Figure => ({
+    name: `${name} per ${per.words}`,
+    value: (seconds / units) * per.scale,
+    unit,
+    digits,
+  });
+  const bar = per.bar === undefined ? {} : { bar: per.bar };
+  if (cost.redisCpu === undefined) return [{ ...figure('server CPU', cost.serverCpu), ...bar }];
+  return [
+    figure('server CPU', cost.serverCpu),
+    figure('Redis CPU', cost.redisCpu),
+    { ...figure('server and Redis CPU', cost.serverCpu + cost.redisCpu), ...bar },
+  ];
+}
+
+export interface UnitOfCost {
+  /** As in "server CPU per million deliveries". */
+  readonly words: string;
+  readonly scale: number;
+  readonly unit: string;
+  readonly digits: number;
+  readonly bar?: BarName | undefined;
+}
+
 /** CPU, as every scenario prints it. */
 export function costFigures(cost: Cost): Figure[] {
   return [
     { name: 'measured for', value: cost.wallSeconds, unit: 's', digits: 1 },
     { name: 'CPU of the server', value: cost.serverCpu, unit: 's', digits: 2 },
+    ...(cost.redisCpu === undefined ? [] : [{ name: 'CPU of Redis', value: cost.redisCpu, unit: 's', digits: 2 }]),
     { name: 'CPU of the clients', value: cost.clientCpu, unit: 's', digits: 2 },
     { name: 'CPU of everything else on the machine', value: cost.otherCpu, unit: 's', digits: 2 },
   ];

@@ -2,6 +2,7 @@ import { Calibrator } from '../driver/calibrator.ts';
 import { BenchAuthority } from '../driver/certificates.ts';
 import { makeReport, type ReportTemplate } from '../driver/report-payload.ts';
 import type { Rig } from '../driver/rig.ts';
+import type { Measured } from '../driver/server.ts';
 
 /** What is around the report in the floor's stanzas; the report is as long as needed to make the whole as long as ours. */
 const ENVELOPE_HEAD = `<message xmlns='jabber:client' from='broker.localhost' to='platform-000001@localhost' id='0123456789abcdef.1-0123456789abcdef'><event xmlns='http://jabber.org/protocol/pubsub#event'><items node='bench'><item id='0-1'>`;
@@ -10,7 +11,7 @@ const SMALLEST_REPORT = 700;
 const GROUP = 'floor';
 
 /** The floor of fan-out: bare TLS writes of stanzas of some size to some sockets of the same swarms, in the same closed loop. */
-export class WriteFloor {
+export class WriteFloor implements Measured {
   readonly #rig: Rig;
   readonly #calibrator: Calibrator;
   readonly #sockets: number;
@@ -41,9 +42,8 @@ export class WriteFloor {
     return new WriteFloor(rig, calibrator, sockets, burst, makeReport(reportBytes, seed));
   }
 
-  /** The process whose CPU time counts. */
-  get pid(): number {
-    return this.#calibrator.pid;
+  get pids(): readonly number[] {
+    return [this.#calibrator.pid];
   }
 
   /** One burst, as one write, to every socket; resolves when all have it. */
