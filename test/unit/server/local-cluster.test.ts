@@ -158,6 +158,15 @@ describe('status', () => {
     ]);
   });
 
+  it('shows nothing more once it is closed, though a look was under way', async () => {
+    const written: string[] = [];
+    const line = new StatusLine({ snapshot: () => Promise.resolve(snapshot()) }, { write: (text) => written.push(text) });
+    const look = line.look();
+    line.close();
+    await look;
+    expect(written).toEqual([]);
+  });
+
   it('writes a line elsewhere when somebody’s state changes, or a minute later', async () => {
     const written = await shown({}, [
       snapshot(),

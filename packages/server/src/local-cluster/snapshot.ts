@@ -61,7 +61,8 @@ async function viewInstance({
   if (ready === undefined || metrics === undefined) return { name, state: 'away', sessions: 0, published: 0 };
   return {
     name,
-    state: ready.status === 200 ? 'ready' : ready.body.trim().split('\n', 1)[0]!,
+    // The first reason, without what follows from it.
+    state: ready.status === 200 ? 'ready' : ready.body.trim().split(/[\n:]/, 1)[0]!,
     sessions: sumOf(metrics.body, 'xmppgrid_sessions'),
     published: sumOf(metrics.body, 'xmppgrid_pubsub_publish_total', 'result="ok"'),
   };

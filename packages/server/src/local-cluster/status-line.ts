@@ -24,6 +24,7 @@ export class StatusLine {
   #told = { states: '', atMs: 0 };
   #shown = '';
   #isLooking = false;
+  #isClosed = false;
 
   constructor(cluster: Pick<LocalCluster, 'snapshot'>, output: Output) {
     this.#cluster = cluster;
@@ -37,6 +38,7 @@ export class StatusLine {
     this.#isLooking = true;
     try {
       const now = await this.#cluster.snapshot();
+      if (this.#isClosed) return;
       const text = spellStatus(now, this.#last === undefined ? 0 : publishRate(this.#last, now));
       this.#last = now;
       if (this.#output.isTTY === true) this.#replace(text);
@@ -53,6 +55,7 @@ export class StatusLine {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
     if (this.#shown !== '') this.#output.write('\n');
     this.#shown = '';
