@@ -22,8 +22,6 @@ import { Strikes } from './strikes.ts';
 const POSITIONS_MS = 1_000;
 /** A topic stays in the rounds this long after its last movement, so that laggards of the last entries show. */
 const ROUNDS_AFTER_MOVE = 3;
-/** Sessions that end within this time are written in one step for each topic. */
-const SETTLE_MS = 50;
 /** How long a failed look at the store rests. */
 const RETRY_MS = 1_000;
 /** How often an instance that may not serve asks whether it may again. */
@@ -80,8 +78,8 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   readonly #stopListening: readonly (() => void)[];
   readonly #timer: NodeJS.Timeout;
   readonly #strikes = new Strikes();
+  /** Feeds that sessions have left since their last step began. */
   readonly #parted = new Set<Feed>();
-  #settling: NodeJS.Timeout | undefined;
   #waitingToServe: NodeJS.Timeout | undefined;
   #isClosing = false;
   #gaps = 0;
@@ -138,7 +136,6 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     this.#neighbours?.close();
     for (const stop of this.#stopListening) stop();
     for (const receiver of [...this.#receivers.values()]) this.ended(receiver.port, 'drain');
-    clearTimeout(this.#settling);
     await Promise.all(this.#writing.values());
     await this.writePositions();
   }
@@ -558,9 +555,11 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     const { jid, start, sinceMs } = subscription;
     const isBare = jid === receiver.account;
     const stored = isBare ? await this.#deps.topics.position(node, jid) : start;
-    const feed = await this.#follow(node);
     const key = cursorKey(node, jid, receiver);
     const restored = await this.#restoredPlace(receiver, node, key);
+    let feed = await this.#follow(node);
+    // Without a cursor it may have been dropped in the same turn.
+    while (feed && this.#feeds.get(node) !== feed) feed = await this.#follow(node);
     if (!feed || !stored || receiver.isEnded || receiver.cursors.has(key)) return;
     const isDurable = isBare && !feed.startsAtHead;
     let subscriber = feed.subscribers.get(jid);
@@ -719,7 +718,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     acknowledgedBy(cursor.subscriber);
     cursor.receiver.cursors.delete(cursor.key);
     cursor.feed.close(cursor);
-    if (cursor.subscriber.cursors.size === 0) this.#settleSoon(cursor.feed);
+    if (cursor.subscriber.cursors.size === 0) this.#settleNow(cursor.feed);
   }
 
   #ended(cursor: Cursor): void {
@@ -751,14 +750,11 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   // Positions
 
-  /** Sessions that end together are written together. */
-  #settleSoon(feed: Feed): void {
+  /** At once, for the next session of the account may start on another instance; those that end meanwhile share the next step. */
+  #settleNow(feed: Feed): void {
+    if (this.#parted.has(feed)) return;
     this.#parted.add(feed);
-    this.#settling ??= setTimeout(() => {
-      this.#settling = undefined;
-      for (const parted of this.#parted) void this.#write(parted);
-      this.#parted.clear();
-    }, SETTLE_MS).unref();
+    void this.#write(feed);
   }
 
   /** One round of the positions: every topic whose figures moved, one step each. Never rejects. */
@@ -789,6 +785,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   async #writeOnce(feed: Feed): Promise<void> {
+    this.#parted.delete(feed);
     if (!this.#mayWrite || feed.isHeldFor('forked')) {
       this.#moved.set(feed, ROUNDS_AFTER_MOVE);
       return;
@@ -798,7 +795,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     feed.parting.clear();
     if (step) {
       try {
-        const written = await this.#deps.topics.update(feed.node, step.update);
+        const written = step.isEmpty ? 'gone' : await this.#deps.topics.update(feed.node, step.update);
         this.#written(feed, epoch, step, new Set(written === 'gone' ? [] : written.refused));
       } catch (error) {
         this.#deps.log.error({ err: error, node: feed.node }, 'could not write positions; trying again');
@@ -817,9 +814,6 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   #written(feed: Feed, epoch: number, step: PositionStep, refused: ReadonlySet<string>): void {
-    for (const subscriber of step.parting) {
-      if (subscriber.cursors.size === 0) feed.subscribers.delete(subscriber.jid);
-    }
     // What was found out meanwhile counts: it is written again.
     if (feed.epoch !== epoch) return;
     if (refused.has('')) {
@@ -828,6 +822,9 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       return;
     }
     positionsWritten(feed, step, refused);
+    for (const subscriber of step.parting) {
+      if (subscriber.cursors.size === 0) feed.subscribers.delete(subscriber.jid);
+    }
     for (const jid of refused) {
       // Its subscription is over, or its place is not the log's.
       for (const { receiver } of feed.subscribers.get(jid)?.cursors ?? []) {

@@ -5,6 +5,8 @@ import type { Feed } from './feed.ts';
 
 export interface PositionStep {
   readonly update: PositionUpdate;
+  /** Nothing to write: the store knows it all. */
+  readonly isEmpty: boolean;
   /** Subscribers without a cursor, settled by this step: of no interest once it is durable. */
   readonly parting: readonly Subscriber[];
 }
@@ -48,8 +50,9 @@ export function decidePositions(feed: Feed, instance: string): PositionStep | un
     if (!subscriber.isDelegated) delegate.set(subscriber.jid, subscriber.acknowledged);
   }
   const watermark = lowest && lowest.seq > (feed.watermark?.seq ?? 0) ? lowest : undefined;
-  if (settle.size === 0 && delegate.size === 0 && watermark === undefined && parting.length === 0) return undefined;
-  return { update: { instance, settle, delegate, ...(watermark ? { watermark } : {}) }, parting };
+  const isEmpty = settle.size === 0 && delegate.size === 0 && watermark === undefined;
+  if (isEmpty && parting.length === 0) return undefined;
+  return { update: { instance, settle, delegate, ...(watermark ? { watermark } : {}) }, isEmpty, parting };
 }
 
 /** The step is durable, but for the positions of those JIDs that were refused. */
