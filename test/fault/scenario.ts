@@ -19,6 +19,8 @@ export interface Scenario {
 export interface Expectations {
   /** What a consumer may get twice: nothing, or what it got at most so long before its session broke, ms (delivery.md §5.4). */
   readonly repeatsWithinMs?: number;
+  /** Whether every consumer that was cut off goes on with its session, on whichever instance (delivery.md §6.2, §6.3). */
+  readonly resumes?: boolean;
   /** The negative control: acknowledged events must be lost, else the suite is blind. */
   readonly mustLose?: boolean;
   /** A failover may take back what was never acknowledged, though consumers saw it (delivery.md §1.3). */
@@ -148,6 +150,8 @@ async function runSeed(
     report = await load.finish();
     recoveredMs = load.recoveredMs(run.repairedMs);
     run.wrong.push(...judge(scenario.expects, report, recoveredMs));
+    const anew = load.consumers.filter(({ platform }) => platform.incarnation > 1).length;
+    if (scenario.expects.resumes === true && anew > 0) run.wrong.push(`${anew} consumers could not resume`);
   } catch (error) {
     run.wrong.push(`the run broke off: ${(error as Error).stack ?? error}`);
     await load.stop();

@@ -209,7 +209,7 @@ export class Platform {
     client.keepsBytes = false;
     this.#client = client;
     const gone = client.closed(2 * connectMs).then(() => {
-      throw new Error('the connection closed during the login');
+      throw new Error(`the connection closed during the login: ${client.inbox.map(String).join('')}`);
     });
     gone.catch(() => undefined);
     const login = async () => {
@@ -228,6 +228,7 @@ export class Platform {
               return true;
             }
             if (element.name === 'failed') {
+              this.options.timeline.tally(`was answered ${element}`);
               client.tap = undefined;
               resolve(false);
               return true;

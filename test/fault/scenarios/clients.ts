@@ -8,7 +8,7 @@ const slow: Scenario = {
   title: 'consumers stop reading',
   cluster: CLUSTER,
   load: { stubborn: 20 },
-  expects: { recoversWithinMs: RECOVERS_MS },
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     const slowOnes = run.load.consumers.filter(() => run.random() < 0.25);
     if (slowOnes.length === 0) slowOnes.push(run.pick(run.load.consumers));
@@ -27,7 +27,7 @@ const halfOpen: Scenario = {
   title: 'half-open connections',
   cluster: CLUSTER,
   load: { silenceMs: 1_500 },
-  expects: { recoversWithinMs: RECOVERS_MS },
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     const victim = run.pick(run.cluster.instances);
     await run.load.flow(50);
@@ -45,7 +45,7 @@ const lostAnswers: Scenario = {
   title: 'answers lost, publishes asked again',
   cluster: CLUSTER,
   load: { providerManagement: 'none' },
-  expects: { recoversWithinMs: RECOVERS_MS },
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     for (let i = 0; i < 5; i++) {
       await run.load.flow(30);

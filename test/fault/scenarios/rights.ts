@@ -12,7 +12,7 @@ const bells: Scenario = {
   id: 'BELLS',
   title: 'bells dropped, doubled, reordered, delayed',
   cluster: { ...CLUSTER, bells: true },
-  expects: { recoversWithinMs: RECOVERS_MS },
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     for (const fault of ['drop', 'double', 'reorder'] as const) {
       run.breaks(`half of the bells: ${fault}`);
@@ -43,7 +43,7 @@ const resources: Scenario = {
   title: 'two resources of one account, cut and drained',
   cluster: CLUSTER,
   load: { consumers: 10, resources: 2 },
-  expects: { recoversWithinMs: RECOVERS_MS },
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     for (let i = 0; i < 4; i++) {
       await run.load.flow(50);
