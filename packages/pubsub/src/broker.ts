@@ -14,6 +14,7 @@ import {
   StanzaError,
   type StanzaService,
 } from '@xmpp-grid/stream';
+import { Standings } from './access/standings.ts';
 import { discoRoutes } from './disco.ts';
 import { PubsubError, unsupported } from './errors.ts';
 import type { Operation } from './metrics.ts';
@@ -27,7 +28,7 @@ import type { VerbDeps } from './verbs/deps.ts';
 import { VERBS } from './verbs/index.ts';
 import { UNSUPPORTED_VERBS } from './verbs/unsupported.ts';
 
-export type BrokerDeps = Omit<VerbDeps, 'form'> & { readonly isNotificationFor: NotificationIds };
+export type BrokerDeps = Omit<VerbDeps, 'form' | 'standings'> & { readonly isNotificationFor: NotificationIds };
 
 export interface Broker extends StanzaService {
   /** An owner's session started: sends it the subscription requests that wait (XEP-0060 §8.6). Never rejects. */
@@ -37,7 +38,11 @@ export interface Broker extends StanzaService {
 const pubsubFeature = (name: string): string => `${NS.pubsub}#${name}`;
 
 export function createBroker(brokerDeps: BrokerDeps): Broker {
-  const deps: VerbDeps = { ...brokerDeps, form: new NodeConfigForm(brokerDeps.profile, brokerDeps.limits) };
+  const deps: VerbDeps = {
+    ...brokerDeps,
+    form: new NodeConfigForm(brokerDeps.profile, brokerDeps.limits),
+    standings: new Standings(),
+  };
   const verbs = new Map<VerbKey, SealedVerb<VerbDeps>>();
   for (const verb of VERBS) {
     if (verbs.has(verb.key)) throw new Error(`two verbs for ${verb.key}`);

@@ -1,6 +1,7 @@
 /** What verbs work with, handed in by the broker. */
 import type { Outbound } from '@xmpp-grid/stream';
 import type { BrokerAudit, TopicPolicy } from '../access/policy.ts';
+import type { Standings } from '../access/standings.ts';
 import type { InterestPort } from '../delivery/interest-port.ts';
 import type { BrokerMetrics } from '../metrics.ts';
 import type { ConfigLimits, NodeConfigForm, Profile } from '../node/node-config.ts';
@@ -32,6 +33,7 @@ export interface VerbDeps {
   readonly limits: BrokerLimits;
   readonly form: NodeConfigForm;
   readonly store: TopicStore;
+  readonly standings: Standings;
   readonly interest: InterestPort;
   readonly policy: TopicPolicy;
   readonly outbound: Outbound;
