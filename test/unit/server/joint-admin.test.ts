@@ -163,6 +163,12 @@ describe('an administrator of several instances', () => {
     await new Promise((resolve) => dying.close(resolve));
   });
 
+  it('does not ask one that its supervisor knows to be away', async () => {
+    const [first] = ['worker-1'].map((name) => ({ name, dataDir: join(root, name), state: () => 'away' as const }));
+    const alone = new JointAdmin([first!], { startedMs: 1, state: () => 'ready', listeners: () => ({}) });
+    await expect(alone.status()).rejects.toMatchObject({ code: 'not-running' });
+  });
+
   it('says so when none answers', async () => {
     for (const server of servers) await server.close();
     await expect(joint.status()).rejects.toMatchObject({ code: 'not-running' });

@@ -15,8 +15,8 @@ import { type ControlClient, connectControl } from '../control/client.ts';
 export interface Member {
   readonly name: string;
   readonly dataDir: string;
-  /** Lifecycle as its supervisor knows it. */
-  state(): StatusView['state'];
+  /** Lifecycle as its supervisor knows it; one that is `away` is not asked. */
+  state(): StatusView['state'] | 'away';
 }
 
 /** What the members cannot know of the whole. */
@@ -126,7 +126,9 @@ export class JointAdmin implements AdminOperations {
   /** Connects to all members, uses those that answer. @throws AdminError `not-running` when none does */
   async #together<T>(use: (clients: readonly [Connected, ...Connected[]]) => Promise<T>): Promise<T> {
     const tried = await Promise.allSettled(
-      this.#members.map(async ({ name, dataDir }) => ({ name, client: await connectControl(dataDir) })),
+      this.#members
+        .filter((member) => member.state() !== 'away')
+        .map(async ({ name, dataDir }) => ({ name, client: await connectControl(dataDir) })),
     );
     const connected = tried.flatMap((outcome) => {
       if (outcome.status === 'rejected' || outcome.value.client === undefined) return [];
@@ -149,8 +151,19 @@ interface Connected {
   readonly admin: AdminOperations;
 }
 
+/** Well before whoever asked us gives up; a member that stands still keeps its socket open. */
+const ANSWER_TIMEOUT_MS = 3_000;
+
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('the instances do not answer in time')), ANSWER_TIMEOUT_MS);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+}
+
 /**
- * What the members answer to a question that changes nothing; one that ends meanwhile is left out.
+ * What the members answer to a question that changes nothing; one that ends or stands still meanwhile is left out.
  *
  * @throws AdminError that a member answers; what went wrong with the first when none answers
  */
@@ -158,7 +171,7 @@ async function answersOf<T>(
   clients: readonly Connected[],
   ask: (client: Connected) => Promise<T>,
 ): Promise<readonly [T, ...T[]]> {
-  const outcomes = await Promise.allSettled(clients.map(ask));
+  const outcomes = await Promise.allSettled(clients.map((client) => inTime(ask(client))));
   const answers: T[] = [];
   let failure: unknown;
   for (const outcome of outcomes) {

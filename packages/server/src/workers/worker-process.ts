@@ -67,16 +67,16 @@ export class WorkerProcess {
     });
   }
 
-  state(): LifecycleState {
-    return this.#beat?.state ?? (this.#process.child === undefined ? 'stopped' : 'starting');
+  /** `away`: there is no process now, or it stands still. */
+  state(): LifecycleState | 'away' {
+    if (this.#process.child === undefined || this.#silentMs() > BEHIND_MS) return 'away';
+    return this.#beat?.state ?? 'starting';
   }
 
   ready(): Verdict {
-    const beat = this.#beat;
-    if (beat === undefined) return { ok: false, reasons: [this.state()] };
-    const silentMs = performance.now() - beat.atMs;
-    if (silentMs > BEHIND_MS) return { ok: false, reasons: [`silent for ${Math.round(silentMs / 1000)} s`] };
-    return beat.ready;
+    const state = this.state();
+    if (this.#beat === undefined || state === 'away') return { ok: false, reasons: [state] };
+    return this.#beat.ready;
   }
 
   /** Its metrics; empty when it does not answer in time. */
@@ -131,10 +131,14 @@ export class WorkerProcess {
     }
   }
 
+  /** 0 before its first word. */
+  #silentMs(): number {
+    return this.#beat === undefined ? 0 : performance.now() - this.#beat.atMs;
+  }
+
   /** What /livez would tell a supervisor of a single instance is done here, for this worker alone. */
   #watch(): void {
-    if (this.#beat === undefined) return;
-    const silentMs = performance.now() - this.#beat.atMs;
+    const silentMs = this.#silentMs();
     if (silentMs <= MAX_ALIVE_LAG_MS) return;
     this.#options.stuck(silentMs);
     this.#process.kill();
