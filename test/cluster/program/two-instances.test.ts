@@ -107,4 +107,16 @@ describe.skipIf(!hasRedis())('two instances on one Redis', () => {
     await back.close();
     await provider.close();
   });
+
+  it('a password that is rotated on one instance ends the session on the other; the subscription stays (delivery.md §8.3)', async () => {
+    const provider = await at(here, 'provider');
+    const consumer = await at(there, 'consumer');
+    await here.addPlatform('consumer', { role: 'demo' }); // the same words, other keys
+    expect(await consumer.streamError()).toBe('reset');
+    await publish(provider, 't1', 'fifth');
+    const back = await at(here, 'consumer');
+    await nextEvent(back, 'fifth');
+    await back.close();
+    await provider.close();
+  });
 });
