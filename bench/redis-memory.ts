@@ -48,7 +48,7 @@ const AT_ONCE = 1_000;
 
 const redis = await startRedis({ isOwn: true });
 const connections = await RedisConnections.open(
-  { servers: { kind: 'standalone', url: redis.url }, keyPrefix: 'xg:', durability: { kind: 'memory' } },
+  { servers: { kind: 'standalone', url: redis.url }, keyPrefix: 'xg:', durability: { kind: 'memory' }, commandTimeoutMs: 60_000 },
   { log: pino({ level: 'silent' }) },
 );
 const store = await openRedisTopicStore({ connections, log: pino({ level: 'warn' }) });

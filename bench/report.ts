@@ -3,6 +3,7 @@ import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { BARS, type Bar, verdict } from './bars.ts';
 import { Latencies, type LatencySummary } from './driver/latency.ts';
+import type { CommandUses } from './driver/redis-info.ts';
 import { type Figure, RATIO, type ScenarioResult } from './scenarios/scenario.ts';
 
 /** Where and of what a run was: without it a figure means nothing. */
@@ -33,7 +34,7 @@ export interface RunRecord {
     readonly octaves: readonly { fromMicros: number; count: number }[];
   }[];
   readonly costs: ScenarioResult['costs'];
-  readonly redisCommands?: Readonly<Record<string, number>>;
+  readonly redisCommands?: CommandUses;
 }
 
 export function gatherFacts(command: string): Omit<RunFacts, 'server'> {

@@ -2,7 +2,7 @@ import type { RedisServers } from '@xmpp-grid/stream';
 import type { Redis } from 'ioredis';
 import { startRedis, type TestRedis } from '../../test/support/start-redis.ts';
 import { asked, startRedisCluster } from '../../test/support/start-redis-cluster.ts';
-import { addCalls, parseCommandCalls, parseDataMemory } from './redis-info.ts';
+import { addUses, parseCommandUses, parseDataMemory } from './redis-info.ts';
 import type { RedisUnderTest } from './server.ts';
 
 /** Where several instances keep what they share. */
@@ -49,8 +49,8 @@ export async function startOwnRedis(kind: RedisKind, durability: RedisDurability
         ? { kind: 'cluster', nodes: primaries.map(({ host, port }) => ({ host, port })) }
         : { kind: 'standalone', url: primaries[0]!.url },
     pids: nodes.map(({ pid }) => pid!),
-    async commandCalls() {
-      return addCalls((await each((client) => client.info('commandstats'))).map(parseCommandCalls));
+    async commandUses() {
+      return addUses((await each((client) => client.info('commandstats'))).map(parseCommandUses));
     },
     async usedMemory() {
       const bytes = (await each((client) => client.info('memory'))).map(parseDataMemory);

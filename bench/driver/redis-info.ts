@@ -1,14 +1,25 @@
 /** What Redis tells of itself in the answers to INFO. */
 
+/** How often a command ran, and for how long in all. */
+export interface CommandUse {
+  readonly calls: number;
+  readonly micros: number;
+}
+
+/** By command, most frequent first where it tells of a stretch of time. */
+export type CommandUses = Readonly<Record<string, CommandUse>>;
+
 /**
- * Calls by command from INFO commandstats. Commands that scripts ran are among them, under their own names.
+ * Use of each command from INFO commandstats. Commands that scripts ran are among them, under their own names.
  *
  * @throws Error when the text is not that section
  */
-export function parseCommandCalls(info: string): ReadonlyMap<string, number> {
+export function parseCommandUses(info: string): CommandUses {
   if (!/^# Commandstats/m.test(info)) throw new Error('not the answer to INFO commandstats');
-  const lines = info.matchAll(/^cmdstat_([^:]+):calls=(\d+),/gm);
-  return new Map(Array.from(lines, ([, name, calls]) => [name!, Number(calls)]));
+  const lines = info.matchAll(/^cmdstat_([^:]+):calls=(\d+),usec=(\d+),/gm);
+  return Object.fromEntries(
+    Array.from(lines, ([, name, calls, micros]) => [name!, { calls: Number(calls), micros: Number(micros) }]),
+  );
 }
 
 /**
@@ -27,17 +38,22 @@ export function parseDataMemory(info: string): number {
 }
 
 /** The sum over several servers, by command. */
-export function addCalls(parts: readonly ReadonlyMap<string, number>[]): ReadonlyMap<string, number> {
-  const sum = new Map<string, number>();
-  for (const part of parts) for (const [name, calls] of part) sum.set(name, (sum.get(name) ?? 0) + calls);
+export function addUses(parts: readonly CommandUses[]): CommandUses {
+  const sum: Record<string, CommandUse> = {};
+  for (const part of parts) {
+    for (const [name, { calls, micros }] of Object.entries(part)) {
+      const { calls: c, micros: m } = sum[name] ?? { calls: 0, micros: 0 };
+      sum[name] = { calls: c + calls, micros: m + micros };
+    }
+  }
   return sum;
 }
 
-/** What was called between two readings; commands that were not called are left out. */
-export function callsBetween(
-  before: ReadonlyMap<string, number>,
-  after: ReadonlyMap<string, number>,
-): Readonly<Record<string, number>> {
-  const entries = [...after].map(([name, calls]) => [name, calls - (before.get(name) ?? 0)] as const);
-  return Object.fromEntries(entries.filter(([, calls]) => calls > 0).sort(([, a], [, b]) => b - a));
+/** What was used between two readings; commands that were not called are left out. */
+export function usesBetween(before: CommandUses, after: CommandUses): CommandUses {
+  const uses = Object.entries(after).map(([name, { calls, micros }]) => {
+    const { calls: c, micros: m } = before[name] ?? { calls: 0, micros: 0 };
+    return [name, { calls: calls - c, micros: micros - m }] as const;
+  });
+  return Object.fromEntries(uses.filter(([, { calls }]) => calls > 0).sort(([, a], [, b]) => b.calls - a.calls));
 }

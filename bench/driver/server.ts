@@ -1,4 +1,5 @@
 import type { Account, Endpoint } from './client.ts';
+import type { CommandUses } from './redis-info.ts';
 
 /** Processes whose CPU time is measured together. */
 export interface Measured {
@@ -30,8 +31,8 @@ export interface InstanceUnderTest {
 /** The Redis of a run: one server, a primary and its replica, or the primaries of a Cluster. */
 export interface RedisUnderTest {
   readonly pids: readonly number[];
-  /** How often each command ran so far, inside scripts too, over all primaries (INFO commandstats). */
-  commandCalls(): Promise<ReadonlyMap<string, number>>;
+  /** What each command did so far, inside scripts too, over all primaries (INFO commandstats). */
+  commandUses(): Promise<CommandUses>;
   /** Memory in bytes, without the buffers of clients and of the append-only file, over all primaries. */
   usedMemory(): Promise<number>;
   /** How many connections hear what is published on the sharded channels whose names end so. */

@@ -1,5 +1,5 @@
 import type { ConsumerReport } from '../driver/consumer.ts';
-import { callsBetween } from '../driver/redis-info.ts';
+import { type CommandUses, usesBetween } from '../driver/redis-info.ts';
 import { type Cost, DELIVERY_DEADLINE_MS, GRACE_MS, type Rig } from '../driver/rig.ts';
 import type { Pace, PublishReport } from '../driver/swarm-requests.ts';
 import { createTopic } from '../driver/topics.ts';
@@ -16,7 +16,7 @@ export interface Stretch {
   readonly published: PublishReport;
   readonly cost: Cost;
   readonly consumers: ConsumerReport;
-  readonly redisCommands?: Readonly<Record<string, number>>;
+  readonly redisCommands?: CommandUses;
 }
 
 const WARM_UP_SECONDS = 3;
@@ -81,32 +81,35 @@ export class PublishLoad {
     const { redis } = this.#rig.server;
     await this.#consumerSwarm.ask('reset', { group: 'consumers' });
     this.#rig.say(`publishing for ${this.#options.seconds} s`);
-    const callsBefore = await redis?.commandCalls();
+    const usesBefore = await redis?.commandUses();
     const { result, cost } = await this.#rig.measure(() => this.#publishAndReceive(pace, this.#options.seconds));
-    const callsAfter = await redis?.commandCalls();
+    const usesAfter = await redis?.commandUses();
     const consumers = await this.#consumerSwarm.ask('report', { group: 'consumers' });
     return {
       published: result,
       cost,
       consumers,
-      ...(callsBefore === undefined || callsAfter === undefined ? {} : { redisCommands: callsBetween(callsBefore, callsAfter) }),
+      ...(usesBefore === undefined || usesAfter === undefined ? {} : { redisCommands: usesBetween(usesBefore, usesAfter) }),
     };
   }
 
-  /** What a publish asked of Redis: scripts, messages, and how many instances heard each. */
+  /** What a publish asked of Redis: scripts (those of every second are among them), messages, and how many instances heard each. */
   async redisFigures({ published, redisCommands = {} }: Stretch): Promise<Figure[]> {
     const { redis } = this.#rig.server;
     if (redis === undefined) return [];
-    const perPublish = (command: string) => (redisCommands[command] ?? 0) / published.done;
+    const calls = (command: string) => redisCommands[command]?.calls ?? 0;
+    const scripts = calls('evalsha') + calls('eval');
+    const micros = (redisCommands.evalsha?.micros ?? 0) + (redisCommands.eval?.micros ?? 0);
     return [
-      { name: 'Redis: scripts per publish', value: perPublish('evalsha') + perPublish('eval'), unit: '', digits: 3 },
-      { name: 'Redis: messages per publish', value: perPublish('spublish'), unit: '', digits: 3 },
+      { name: 'Redis: scripts per publish', value: scripts / published.done, unit: '', digits: 3 },
+      { name: 'Redis: messages per publish', value: calls('spublish') / published.done, unit: '', digits: 3 },
       {
         name: 'Redis: instances that hear a message',
         value: (await redis.listeners(':bell')) / this.#nodes.length,
         unit: '',
         digits: 2,
       },
+      { name: 'Redis: time of a script', value: micros / scripts, unit: 'µs', digits: 1 },
     ];
   }
 

@@ -3,6 +3,7 @@ import type { TlsMode } from '../driver/client.ts';
 import type { ConsumerReport } from '../driver/consumer.ts';
 import type { LatencyCounts } from '../driver/latency.ts';
 import type { OwnRedis, RedisDurability, RedisKind } from '../driver/own-redis.ts';
+import type { CommandUses } from '../driver/redis-info.ts';
 import type { Cost, Rig } from '../driver/rig.ts';
 import type { ServerNeeds } from '../driver/server.ts';
 
@@ -50,8 +51,8 @@ export interface ScenarioResult {
   readonly figures: readonly Figure[];
   readonly latencies: readonly { readonly name: string; readonly counts: readonly LatencyCounts[] }[];
   readonly costs: Readonly<Record<string, Cost>>;
-  /** Calls of Redis commands in the measured stretch, inside scripts too. */
-  readonly redisCommands?: Readonly<Record<string, number>>;
+  /** What Redis commands did in the measured stretch, inside scripts too. */
+  readonly redisCommands?: CommandUses;
   /** Empty when every consumer received every event once and in order. */
   readonly faults: readonly string[];
 }

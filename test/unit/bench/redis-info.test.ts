@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addCalls, callsBetween, parseCommandCalls, parseDataMemory } from '../../../bench/driver/redis-info.ts';
+import { addUses, parseCommandUses, parseDataMemory, usesBetween } from '../../../bench/driver/redis-info.ts';
 
 const COMMANDS = [
   '# Commandstats',
@@ -19,40 +19,33 @@ const MEMORY = [
 ].join('\r\n');
 
 describe('INFO commandstats', () => {
-  it('gives the calls of each command, also of those with a subcommand', () => {
-    expect([...parseCommandCalls(COMMANDS)]).toEqual([
-      ['evalsha', 1024],
-      ['client|setinfo', 7],
-    ]);
+  it('gives calls and time of each command, also of those with a subcommand', () => {
+    expect(parseCommandUses(COMMANDS)).toEqual({
+      evalsha: { calls: 1024, micros: 46_080 },
+      'client|setinfo': { calls: 7, micros: 9 },
+    });
   });
 
   it('is refused when it is another section', () => {
-    expect(() => parseCommandCalls(MEMORY)).toThrow('commandstats');
+    expect(() => parseCommandUses(MEMORY)).toThrow('commandstats');
   });
 });
 
-describe('calls', () => {
-  const before = new Map([
-    ['evalsha', 10],
-    ['ping', 3],
-  ]);
+describe('uses of commands', () => {
+  const before = { evalsha: { calls: 10, micros: 400 }, ping: { calls: 3, micros: 3 } };
 
   it('of several servers are added', () => {
-    expect([...addCalls([before, new Map([['evalsha', 5]])])]).toEqual([
-      ['evalsha', 15],
-      ['ping', 3],
-    ]);
+    expect(addUses([before, { evalsha: { calls: 5, micros: 50 } }])).toEqual({
+      evalsha: { calls: 15, micros: 450 },
+      ping: { calls: 3, micros: 3 },
+    });
   });
 
   it('between two readings leave out what was not called, most frequent first', () => {
-    const after = new Map([
-      ['ping', 3],
-      ['get', 2],
-      ['evalsha', 40],
-    ]);
-    expect(Object.entries(callsBetween(before, after))).toEqual([
-      ['evalsha', 30],
-      ['get', 2],
+    const after = { ping: { calls: 3, micros: 3 }, get: { calls: 2, micros: 2 }, evalsha: { calls: 40, micros: 1_900 } };
+    expect(Object.entries(usesBetween(before, after))).toEqual([
+      ['evalsha', { calls: 30, micros: 1_500 }],
+      ['get', { calls: 2, micros: 2 }],
     ]);
   });
 });
