@@ -12,6 +12,7 @@ const read = (name: string) => readFileSync(`${DEPLOY}${name}`, 'utf8');
 
 interface Service {
   readonly image: string;
+  readonly build?: { readonly dockerfile: string };
   readonly volumes?: readonly string[];
   readonly networks?: { readonly grid: { readonly ipv4_address: string } };
   readonly depends_on?: Readonly<Record<string, unknown>>;
@@ -54,6 +55,12 @@ describe('compose.yaml', () => {
     const addresses = services.map(([name]) => addressOf(name)).filter((address) => address !== undefined);
     expect([instances, addressesOf('redis-'), addressesOf('sentinel-')].map(({ length }) => length)).toEqual([3, 3, 3]);
     expect(new Set(addresses).size).toBe(11);
+  });
+
+  it('builds the image wherever it runs it', () => {
+    const ours = services.filter(([, { image }]) => image === 'xmpp-grid').map(([name]) => name);
+    expect(ours).toHaveLength(4);
+    for (const name of ours) expect(existsSync(`${ROOT}${compose.services[name]?.build?.dockerfile}`)).toBe(true);
   });
 
   it('mounts files that are there and volumes that it declares, and waits for services that it has', () => {

@@ -1,5 +1,6 @@
 /** Several instances in one start: what their parent says for all of them, and when it starts one again. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { loadConfig } from '@xmpp-grid/server';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Verdict } from '../../../packages/server/src/health.ts';
 import {
@@ -9,7 +10,7 @@ import {
   restartDelayMs,
 } from '../../../packages/server/src/supervise/restarting-process.ts';
 import { mergeMetrics } from '../../../packages/server/src/workers/merge-metrics.ts';
-import { probesOfAll } from '../../../packages/server/src/workers/parent.ts';
+import { probesOfAll, workerConfig } from '../../../packages/server/src/workers/parent.ts';
 import { xmppGrid } from '../../support/xmpp-grid.ts';
 
 describe('starting again', () => {
@@ -139,6 +140,13 @@ describe('the probes of several', () => {
 });
 
 describe('serve --workers', () => {
+  it('gives each worker a directory of its own, and leaves HTTP to the parent', () => {
+    const config = loadConfig({ cwd: '/srv', preset: new Map([['dataDir', 'grid']]) });
+    const second = workerConfig(config, 2);
+    expect([second.dataDir, second.listeners.http.enabled]).toEqual(['/srv/grid/worker-2', false]);
+    expect(second.listeners.starttls).toEqual(config.listeners.starttls);
+  });
+
   it('needs a store that several can share, and says so (exit 78)', async () => {
     const refused = await xmppGrid(['serve', '--workers', '2', '--data', '/nonexistent/data']);
     expect(refused.code).toBe(78);
