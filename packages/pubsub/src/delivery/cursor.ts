@@ -99,6 +99,8 @@ export class Cursor {
   acknowledged: EntryId;
   /** Of entries up to here some were handed over that the log does not have any more; an acknowledgement may be meant for them. */
   doubtfulSeq = 0;
+  /** Where it found nothing in the log although there should have been something. */
+  stuckSeq = -1;
   /** A task of the slices, or a page on its way, belongs to it. */
   isQueued = false;
   page: SlotPage | undefined;

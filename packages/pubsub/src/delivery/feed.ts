@@ -391,13 +391,26 @@ export class Feed {
       return true;
     }
     if (page && cursor.at.seq === before) {
-      // A log that ends before what its bell announced: asked again later, never in a loop.
-      this.#context.failed(new Error(`the log of ${this.node} has nothing after ${before}`), this);
-      setTimeout(() => this.#read(cursor), RETRY_MS).unref();
+      this.#stuck(cursor);
       return true;
     }
     this.#read(cursor);
     return true;
+  }
+
+  /** A log that ends before what its bell announced is another one; should that not help, it is asked later, never in a loop. */
+  #stuck(cursor: Cursor): void {
+    const goBack = () => {
+      cursor.isQueued = false;
+      this.#context.forked(this);
+    };
+    if (cursor.stuckSeq === cursor.at.seq) {
+      this.#context.failed(new Error(`the log of ${this.node} has nothing after ${cursor.at.seq}`), this);
+      setTimeout(goBack, RETRY_MS).unref();
+      return;
+    }
+    cursor.stuckSeq = cursor.at.seq;
+    goBack();
   }
 
   #handPage(cursor: Cursor, page: SlotPage): void {
