@@ -1,7 +1,7 @@
 /** `xmpp-grid cluster`, what `npm run cluster` starts: it says what there is, keeps it alive, and leaves nothing behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,6 +27,15 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
+const launch = (directory: string): ChildProcess =>
+  spawn(
+    process.execPath,
+    ['--conditions=development', '--disable-warning=ExperimentalWarning', LAUNCHER, 'cluster', '--data', directory]
+      .concat(['--instances', '2', '--sentinels', '1'])
+      .concat(['--port', '0', '--direct-tls-port', '0', '--http-port', '0']),
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_COMPILE_CACHE } },
+  );
+
 describe.skipIf(!canRun)('xmpp-grid cluster', { timeout: TIMEOUT_MS }, () => {
   let directory: string;
   let command: ChildProcess;
@@ -36,13 +45,7 @@ describe.skipIf(!canRun)('xmpp-grid cluster', { timeout: TIMEOUT_MS }, () => {
 
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'grid-'));
-    command = spawn(
-      process.execPath,
-      ['--conditions=development', '--disable-warning=ExperimentalWarning', LAUNCHER, 'cluster', '--data', directory]
-        .concat(['--instances', '2', '--sentinels', '1'])
-        .concat(['--port', '0', '--direct-tls-port', '0', '--http-port', '0']),
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NODE_COMPILE_CACHE } },
-    );
+    command = launch(directory);
     for (const stream of [command.stdout, command.stderr]) stream?.on('data', (chunk: Buffer) => (output += chunk.toString()));
     await until('the cluster is up', () => / ready │ /.test(output) || command.exitCode !== null, TIMEOUT_MS);
     const rows = output.matchAll(/^ +((?:instance|redis|sentinel)-\d|haproxy) +(\d+) /gm);
@@ -101,6 +104,19 @@ describe.skipIf(!canRun)('xmpp-grid cluster', { timeout: TIMEOUT_MS }, () => {
       },
       TIMEOUT_MS,
     );
+  });
+
+  it('a signal while it starts ends what it has started', async () => {
+    const other = mkdtempSync(join(tmpdir(), 'grid-'));
+    const starting = launch(other);
+    const pidFile = join(other, 'redis-3', 'pid');
+    await until('it has started Redis', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '', TIMEOUT_MS);
+    starting.kill('SIGINT');
+    const [code] = await once(starting, 'exit');
+    expect(code).toBe(1);
+    const started = ['redis-1', 'redis-2', 'redis-3'].map((name) => Number(readFileSync(join(other, name, 'pid'), 'utf8')));
+    await until('nothing is left', () => !started.some(isAlive), TIMEOUT_MS);
+    rmSync(other, { recursive: true, force: true });
   });
 
   it('stops everything at a signal, in order, and ends with 0', async () => {

@@ -1,10 +1,13 @@
 /** `cluster`: the files of deploy/ with this machine's addresses, and what its status line says. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { haproxyConfig, redisConfig, sentinelConfig } from '../../../packages/server/src/local-cluster/files.ts';
+import { endLeftovers, PID_FILE } from '../../../packages/server/src/local-cluster/leftovers.ts';
 import { assertFree, freePorts, redisInfo, sumOf } from '../../../packages/server/src/local-cluster/probe.ts';
 import { findPrograms } from '../../../packages/server/src/local-cluster/programs.ts';
 import { publishRate, type Snapshot, spellStates, spellStatus } from '../../../packages/server/src/local-cluster/snapshot.ts';
@@ -71,6 +74,30 @@ describe('programs', () => {
       /^not installed: haproxy\n +Debian, Ubuntu +apt-get install haproxy /,
     );
     expect(() => findPrograms(path())).toThrow(/redis-server or valkey-server, haproxy\n.*apt-get install redis-server haproxy/);
+  });
+});
+
+describe('leftovers of a cluster that was killed', () => {
+  it.skipIf(!existsSync('/proc/self/cwd'))('are ended, and nothing else that has an id by now', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'leftovers-'));
+    const children = ['redis-1', 'stranger', 'gone'].map((name) => {
+      mkdirSync(join(directory, name));
+      const cwd = name === 'redis-1' ? join(directory, name) : tmpdir();
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { cwd, stdio: 'ignore' });
+      writeFileSync(join(directory, name, PID_FILE), `${child.pid}\n`);
+      return child;
+    });
+    const [leftover, stranger, gone] = children as [ChildProcess, ChildProcess, ChildProcess];
+    mkdirSync(join(directory, 'tls'));
+    const ends = [leftover, gone].map((child) => once(child, 'exit'));
+    gone.kill('SIGKILL');
+    await ends[1];
+    expect(await endLeftovers(directory)).toBe(1);
+    expect((await ends[0])?.[1]).toBe('SIGKILL');
+    expect(await endLeftovers(directory)).toBe(0);
+    expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+    stranger.kill('SIGKILL');
+    rmSync(directory, { recursive: true });
   });
 });
 

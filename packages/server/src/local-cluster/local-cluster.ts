@@ -22,6 +22,7 @@ import {
   SENTINEL_NAME,
   sentinelConfig,
 } from './files.ts';
+import { endLeftovers, PID_FILE } from './leftovers.ts';
 import { assertFree, freePorts, getPage, redisInfo } from './probe.ts';
 import { findPrograms, type Programs, sentinelCommand } from './programs.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
@@ -39,6 +40,8 @@ export interface LocalClusterOptions {
   readonly httpPort: number;
   /** Tells of what happens: a process that ended. */
   tell(text: string): void;
+  /** Ends a start that is under way. */
+  readonly signal?: AbortSignal;
   /** Arguments of Node for the instances; default: this process's own. */
   readonly execArgv?: readonly string[];
   /** Settings of the instances over those that they need, by section. */
@@ -99,15 +102,17 @@ const REDIS_POLICY: RestartPolicy = { ...RESTART_POLICY, firstDelayMs: 10_000 };
  * Starts what deploy/compose.yaml describes from the programs of this machine, on the loopback: Redis with two replicas and Sentinels,
  * instances, HAProxy before them. Each process that ends is started again.
  *
- * @throws ClusterFailed when a program is missing or a part does not come up | StoreError when a cluster runs there already |
+ * @throws ClusterFailed when a program is missing, a part does not come up, or `signal` ends the start | StoreError when a cluster runs there already |
  *   Error of `listen`
  */
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const programs = findPrograms();
   const { directory } = options;
   await claimDataDir(directory);
+  const left = await endLeftovers(directory);
+  if (left > 0) options.tell(`ended ${left} processes that an earlier cluster had left in ${directory}`);
   const plan = await makePlan(options);
-  const parts = new Parts(directory, options.tell);
+  const parts = new Parts(directory, options);
   try {
     return await start(options, plan, programs, parts);
   } catch (error) {
@@ -257,15 +262,15 @@ async function start(options: LocalClusterOptions, plan: Plan, programs: Program
 /** The processes of the cluster in the order in which they start. */
 class Parts {
   readonly #directory: string;
-  readonly #tell: (text: string) => void;
+  readonly #options: Pick<LocalClusterOptions, 'tell' | 'signal'>;
   readonly #started: { readonly name: string; readonly process: RestartingProcess }[] = [];
   /** While the cluster starts, a part that ends is the end of all. */
   #isStarting = true;
   #failure: Error | undefined;
 
-  constructor(directory: string, tell: (text: string) => void) {
+  constructor(directory: string, options: Pick<LocalClusterOptions, 'tell' | 'signal'>) {
     this.#directory = directory;
-    this.#tell = tell;
+    this.#options = options;
   }
 
   /** A part with an empty directory of its own. */
@@ -296,7 +301,10 @@ class Parts {
       launch: () => launch(program!, args, directory, logFile),
       died: (exit, retryInMs) => {
         if (this.#isStarting) this.#failure ??= new ClusterFailed(`${name} ended (${spellExit(exit)}):\n${lastLines(logFile)}`);
-        else this.#tell(`${name} ended (${spellExit(exit)}); starting it again in ${retryInMs / 1_000} s. Its log: ${logFile}`);
+        else
+          this.#options.tell(
+            `${name} ended (${spellExit(exit)}); starting it again in ${retryInMs / 1_000} s. Its log: ${logFile}`,
+          );
       },
       ...(policy === undefined ? {} : { policy }),
     });
@@ -316,6 +324,7 @@ class Parts {
     const deadline = performance.now() + START_TIMEOUT_MS;
     while (!(await isSo())) {
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#options.signal?.aborted === true) throw new ClusterFailed(`interrupted while waiting for ${what}`);
       if (performance.now() > deadline) {
         throw new ClusterFailed(`waited ${START_TIMEOUT_MS / 1_000} s in vain for ${what}; see the logs in ${this.#directory}`);
       }
@@ -345,7 +354,9 @@ function launch(program: string, args: readonly string[], directory: string, log
   const output = openSync(logFile, 'a', 0o600);
   try {
     // A group of its own: Ctrl-C in the terminal reaches us alone, and we stop the parts in order.
-    return spawn(program, args, { cwd: directory, stdio: ['ignore', output, output], detached: true });
+    const child = spawn(program, args, { cwd: directory, stdio: ['ignore', output, output], detached: true });
+    writeFileSync(join(directory, PID_FILE), `${child.pid ?? ''}\n`);
+    return child;
   } finally {
     closeSync(output);
   }

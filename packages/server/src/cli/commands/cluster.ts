@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { type Command, UsageError, type Values } from '../command.ts';
 import { note } from '../output.ts';
@@ -42,15 +43,19 @@ last line says how all of them do. Every start begins with an empty store.
     ]);
     note('starting Redis, Sentinels, instances and HAProxy ...');
     let tell = note;
-    const cluster = await startLocalCluster({ ...options, tell: (text) => tell(text) });
+    const stop = new AbortController();
+    let atOnce = () => stop.abort();
+    onSignals(stop, () => atOnce());
+    const cluster = await startLocalCluster({ ...options, tell: (text) => tell(text), signal: stop.signal });
+    atOnce = () => {
+      cluster.kill();
+      process.exit(1);
+    };
     process.stdout.write(renderClusterBanner(cluster, performance.now(), process.cwd()));
     const status = new StatusLine(cluster, process.stdout);
     tell = (text) => status.say(text);
     await status.look();
-    await firstSignal(() => {
-      cluster.kill();
-      process.exit(1);
-    });
+    if (!stop.signal.aborted) await once(stop.signal, 'abort');
     status.close();
     note('stopping: instances drain, then HAProxy, Sentinels and Redis ...');
     await cluster.stop();
@@ -58,19 +63,16 @@ last line says how all of them do. Every start begins with an empty store.
   },
 };
 
-/** Resolves at the first SIGINT or SIGTERM; a later one is the wish to end at once. */
-function firstSignal(atOnce: () => void): Promise<void> {
-  return new Promise((resolve) => {
-    let firstMs: number | undefined;
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        if (firstMs === undefined) {
-          firstMs = performance.now();
-          resolve();
-        } else if (performance.now() - firstMs > SAME_SIGNAL_MS) atOnce();
-      });
-    }
-  });
+/** The first SIGINT, SIGTERM or SIGHUP aborts `stop`; a later one is the wish to end at once. */
+function onSignals(stop: AbortController, atOnce: () => void): void {
+  let firstMs: number | undefined;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (firstMs !== undefined && performance.now() - firstMs > SAME_SIGNAL_MS) atOnce();
+      firstMs ??= performance.now();
+      stop.abort();
+    });
+  }
 }
 
 function number(values: Values, name: string, fallback: number, min: number, max: number): number {
