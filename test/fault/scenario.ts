@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../../bench/driver/report-payload.ts';
 import { type ClusterOptions, startCluster, type TestCluster } from '../support/start-cluster.ts';
+import { until } from '../support/until.ts';
 import type { CheckReport } from './checker.ts';
 import { DEFAULT_LOAD, Load, type LoadOptions } from './load/load.ts';
 import { Timeline } from './timeline.ts';
@@ -147,6 +148,10 @@ async function runSeed(
     enough.then(() => load.ease()).catch(() => undefined);
     await scenario.inject(run);
     await enough;
+    // Events go on until everybody is served again, or too long.
+    await until('everybody is served again', () => load.recoveredMs(run.repairedMs) !== undefined, SERVED_MS).catch(() =>
+      run.note('somebody is still not served'),
+    );
     report = await load.finish();
     recoveredMs = load.recoveredMs(run.repairedMs);
     run.wrong.push(...judge(scenario.expects, report, recoveredMs));
@@ -168,6 +173,9 @@ async function runSeed(
     story: run.wrong.length === 0 ? '' : storyOf(scenario, run, report),
   };
 }
+
+/** Well above what any scenario promises. */
+const SERVED_MS = 90_000;
 
 const NOTHING: CheckReport = {
   acknowledged: 0,

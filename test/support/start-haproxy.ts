@@ -42,7 +42,7 @@ export async function startHaproxy(backends: readonly HaproxyBackend[]): Promise
   writeFileSync(
     file,
     `global
-  maxconn 40000
+  maxconn 8000
 defaults
   mode tcp
   timeout connect 2s
