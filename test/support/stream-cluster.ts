@@ -169,6 +169,8 @@ class LogKeeper implements EntryKeeper, SessionObserver {
     return { prefix: this.#encode(session, seq - 1), body: Buffer.alloc(0) };
   }
 
+  async settle(): Promise<void> {}
+
   leave(session: SessionPort): string {
     return String(this.#at.get(session));
   }

@@ -5,6 +5,7 @@ import { StoreUnavailable } from '../cluster/store-unavailable.ts';
 import { StanzaError } from '../errors/stanza-error.ts';
 import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
+import { randomText } from '../random.ts';
 import { errorReply } from '../session/answer.ts';
 import type { Departed } from '../session/hand-over.ts';
 import type { SessionPort } from '../session/ports.ts';
@@ -15,7 +16,9 @@ import { Parcel } from './parcel.ts';
 
 /**
  * Carries stanzas to sessions wherever they are: here, on another instance through its inbox, or to the messages kept for an
- * account that is away (RFC 6121 §8.5; delivery.md §7.3).
+ * account that is away (RFC 6121 §8.5; delivery.md §7.3). When a session moves, what is on its way to its former instance
+ * follows it, and its senders wait for that before they send to the new one (RFC 6120 §10.1). A session that moves again
+ * while something still follows its last move gets all of it once, perhaps not in order.
  *
  * A message to a bare JID visits the instances that hold sessions of the account one after another, each of which hands it
  * to its receivers and passes it on with what it knows: who was visited, whether anybody took it. The last one keeps it for
@@ -45,6 +48,22 @@ interface OwnPresence {
   readonly isNew: boolean;
 }
 
+/** A stanza that was sent this long ago has arrived, or its instance is in trouble. */
+const ON_ITS_WAY_MS = 10_000;
+/** Most pairs of sender and receiver whose last stanza is remembered. */
+const MAX_ON_THEIR_WAY = 10_000;
+/** Order is given up when what was sent does not arrive for this long. */
+const FLUSH_MS = 2_000;
+
+/** Follows a session the way that stanzas for it do, behind them. */
+interface FlushBody {
+  readonly id: string;
+  /** The instance that waits. */
+  readonly from: string;
+  readonly to: string;
+  readonly hops: number;
+}
+
 /** A session that moves faster than a stanza for it: then it counts as away. */
 const MAX_HOPS = 8;
 /** While the store does not answer, a message in hand waits: its inbox cannot go on either. */
@@ -55,6 +74,9 @@ export class Exchange {
   readonly #sessions: Sessions;
   readonly #offline: OfflineMessages;
   readonly #log: Logger;
+  /** By sender and receiver: to which other instance the last stanza went, oldest first. */
+  readonly #sent = new Map<string, { readonly instanceId: string; readonly atMs: number }>();
+  readonly #flushes = new Map<string, () => void>();
 
   constructor({ sessions, offline, log }: ExchangeOptions) {
     this.#sessions = sessions;
@@ -72,27 +94,89 @@ export class Exchange {
    */
   toFull(stanza: Element, to: JID): Promise<boolean> {
     const { kind, type } = described(stanza);
-    return this.#toFull(new Parcel(stanza), to, { to: to.toString(), kind, type, seen: [] });
+    return this.#toFull(new Parcel(stanza), to, { to: to.toString(), kind, type, seen: [] }, pairOf(stanza, to));
   }
 
-  async #toFull(parcel: Parcel, to: JID, transit: Transit): Promise<boolean> {
+  /** Whether the last stanza of this sender for this JID went to another instance and may still be on its way. */
+  isOnItsWay(stanza: Element, to: JID): boolean {
+    return this.#sent.size > 0 && this.#sent.has(pairOf(stanza, to));
+  }
+
+  /** `pair`: of a stanza that was sent here, undefined for one that comes from another instance. */
+  async #toFull(parcel: Parcel, to: JID, transit: Transit, pair?: string): Promise<boolean> {
     const { cluster } = this.#sessions;
     const seen = [...transit.seen, cluster.instanceId()];
     // Twice: an instance may be gone, or have got a new id, between the look and the sending.
     for (let attempt = 0; attempt < 2; attempt++) {
+      if (pair !== undefined && this.#sent.has(pair) && this.#sessions.find(to))
+        await this.#letPass(pair, to, cluster.instanceId());
       if (this.#here(parcel, to, transit.kind) || (await this.#keptFor(parcel, to, transit.kind))) return true;
       const claim = (await cluster.registry.sessionsOf(to)).find(({ resource }) => resource === to.resource)?.claim;
       if (claim === undefined || seen.length > MAX_HOPS) return false;
       if (claim.instanceId === cluster.instanceId()) {
         // It is about to come here from another instance, or was bound since we looked.
         await this.#sessions.arriving(to);
+        if (pair !== undefined) await this.#letPass(pair, to, cluster.instanceId());
         return this.#here(parcel, to, transit.kind);
       }
+      if (pair !== undefined) await this.#letPass(pair, to, claim.instanceId);
       const outcome = await cluster.inboxes.send(claim.instanceId, encode({ ...transit, seen }, parcel));
-      if (outcome === 'sent') return true;
       if (outcome === 'full') throw notKeepingUp();
+      if (outcome === 'sent') {
+        if (pair !== undefined) this.#noteSent(pair, claim.instanceId);
+        return true;
+      }
     }
     return false;
+  }
+
+  #noteSent(pair: string, instanceId: string): void {
+    const atMs = Date.now();
+    this.#sent.delete(pair);
+    this.#sent.set(pair, { instanceId, atMs });
+    for (const [oldest, { atMs: then }] of this.#sent) {
+      if (atMs - then < ON_ITS_WAY_MS && this.#sent.size <= MAX_ON_THEIR_WAY) break;
+      this.#sent.delete(oldest);
+    }
+  }
+
+  /** The receiver is at `next` by now: waits until what was sent to where it was has followed it (RFC 6120 §10.1). */
+  async #letPass(pair: string, to: JID, next: string): Promise<void> {
+    const last = this.#sent.get(pair);
+    if (last === undefined || last.instanceId === next) return;
+    this.#sent.delete(pair);
+    if (Date.now() - last.atMs >= ON_ITS_WAY_MS) return;
+    const { cluster } = this.#sessions;
+    const flush: FlushBody = { id: randomText(9), from: cluster.instanceId(), to: to.toString(), hops: 0 };
+    let timer: NodeJS.Timeout | undefined;
+    const done = new Promise<void>((resolve) => {
+      this.#flushes.set(flush.id, resolve);
+      timer = setTimeout(resolve, FLUSH_MS).unref();
+    });
+    try {
+      const outcome = await cluster.inboxes.send(last.instanceId, { kind: 'flush', body: JSON.stringify(flush) });
+      if (outcome === 'sent') await done;
+    } finally {
+      clearTimeout(timer);
+      this.#flushes.delete(flush.id);
+    }
+  }
+
+  async #flushArrived(flush: FlushBody): Promise<void> {
+    const { cluster } = this.#sessions;
+    const to = JID.parse(flush.to);
+    const isHere = (): boolean =>
+      this.#sessions.find(to) !== undefined || this.#sessions.departedOf(to).some(({ jid }) => jid.equals(to));
+    if (!isHere() && flush.hops < MAX_HOPS) {
+      const claim = (await cluster.registry.sessionsOf(to)).find(({ resource }) => resource === to.resource)?.claim;
+      if (claim?.instanceId === cluster.instanceId()) {
+        await this.#sessions.arriving(to);
+      } else if (claim !== undefined) {
+        const body = JSON.stringify({ ...flush, hops: flush.hops + 1 } satisfies FlushBody);
+        if ((await cluster.inboxes.send(claim.instanceId, { kind: 'flush', body })) === 'sent') return;
+      }
+    }
+    await cluster.inboxes.send(flush.from, { kind: 'flushed', body: flush.id });
   }
 
   #here(parcel: Parcel, to: JID, kind: Transit['kind']): boolean {
@@ -282,6 +366,14 @@ export class Exchange {
       this.#takeKept(JID.parse(message.body));
       return true;
     }
+    if (message.kind === 'flush') {
+      await this.#flushArrived(JSON.parse(message.body) as FlushBody);
+      return true;
+    }
+    if (message.kind === 'flushed') {
+      this.#flushes.get(message.body)?.();
+      return true;
+    }
     if (message.kind === 'own-presence') {
       await this.#ownPresenceArrived(message.body);
       return true;
@@ -347,6 +439,8 @@ const patiently: Ask = async (question) => {
     }
   }
 };
+
+const pairOf = (stanza: Element, to: JID): string => `${stanza.attrs.from} ${to}`;
 
 function described(stanza: Element): Pick<Transit, 'kind' | 'type'> {
   return { kind: stanza.name as Transit['kind'], type: stanza.attrs.type as string | undefined };

@@ -157,7 +157,7 @@ export class Router implements StanzaSink, Outbound {
   #directIq(iq: Element, to: JID, sender: Sender): void | Promise<void> {
     if (to.domain !== this.#options.domain || !this.#allowed(sender, to)) throw this.#unreachable(to);
     const target = this.#options.sessions.find(to);
-    if (target !== undefined) {
+    if (target !== undefined && !this.#exchange.isOnItsWay(iq, to)) {
       target.sendStanza(iq);
       return;
     }
@@ -193,7 +193,7 @@ export class Router implements StanzaSink, Outbound {
     const type = message.attrs.type as string | undefined;
     if (to.resource !== undefined) {
       const session = this.#options.sessions.find(to);
-      if (session !== undefined) {
+      if (session !== undefined && !this.#exchange.isOnItsWay(message, to)) {
         session.sendStanza(message);
         return;
       }

@@ -144,9 +144,10 @@ export class Acknowledgements {
     } else if (this.#pingId === undefined) this.#ping();
   }
 
-  /** Runs about once a second while wanted. `overdue`: the client owes an answer for too long; `rest`: nothing is wanted any more. */
-  tick(now: number): 'again' | 'rest' | 'overdue' {
-    if (this.#isAsking) return this.#queue !== undefined && now - this.#askedAtMs > ASK_TIMEOUT_MS ? 'overdue' : 'again';
+  /** Runs about once a second while wanted. `overdue`: the client owes an answer for too long; `rest`: nothing is wanted any more. Until `closedMs` we did not read. */
+  tick(now: number, closedMs = 0): 'again' | 'rest' | 'overdue' {
+    const sinceMs = Math.max(this.#askedAtMs, closedMs);
+    if (this.#isAsking) return this.#queue !== undefined && now - sinceMs > ASK_TIMEOUT_MS ? 'overdue' : 'again';
     if (this.#sinceAsked === 0) return 'rest';
     if (now - this.#askedAtMs >= ASK_EVERY_MS) this.#ask(now);
     return 'again';

@@ -69,9 +69,16 @@ export class Departed {
     this.#append = append;
   }
 
-  /** Keeps a stanza with the state, in the order of the calls. `gone`: the session is elsewhere by now. */
-  keep(stanza: Buffer): Promise<'kept' | 'gone' | 'full'> {
-    const kept = this.#tail.then(() => this.#append(stanza.toString('utf8')));
+  /**
+   * Keeps a stanza with the state, in the order of the calls. `gone`: the session is elsewhere by now; `follow` is awaited
+   * then, before the next one's turn.
+   */
+  keep(stanza: Buffer, follow?: () => Promise<void>): Promise<'kept' | 'gone' | 'full'> {
+    const kept = this.#tail.then(async () => {
+      const outcome = await this.#append(stanza.toString('utf8'));
+      if (outcome === 'gone') await follow?.();
+      return outcome;
+    });
     this.#tail = kept.catch(() => undefined); // whoever handed the stanza in is told
     return kept;
   }
@@ -159,8 +166,11 @@ export class HandOver {
 
   async #keepOrForward(departed: Departed, stanza: Buffer): Promise<void> {
     try {
-      if ((await departed.keep(stanza)) === 'kept') return;
-      await this.#host.sink.forward(stanza, departed.jid);
+      const outcome = await departed.keep(stanza, () => {
+        this.departedIsGone(departed); // or it would be asked to keep what it hands on
+        return this.#host.sink.forward(stanza, departed.jid);
+      });
+      if (outcome === 'full') throw new Error('the state has its most bytes');
     } catch (error) {
       this.#log.error({ err: error, jid: departed.jid.toString() }, 'a stanza for a session that went elsewhere is lost');
     }

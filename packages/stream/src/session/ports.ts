@@ -40,6 +40,8 @@ export interface EntryKeeper extends Redeliverable {
    * When it rejects the session cannot be resumed, and `ended` follows.
    */
   arrive(session: SessionPort, kept: string): Promise<void>;
+  /** Makes durable what a session has acknowledged that ends now, before its client can log in elsewhere. Never rejects. */
+  settle(session: SessionPort): Promise<void>;
 }
 
 /** A session that can be handed stanzas. Everything here is synchronous; nothing throws once the session has ended. */

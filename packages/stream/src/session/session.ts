@@ -200,18 +200,18 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   /**
-   * Runs about once a second for sessions that want an acknowledgement.
+   * Runs about once a second for sessions that want an acknowledgement. Until `closedMs` nothing of them was read (Gate).
    * @returns whether the session wants to be asked about again.
    */
-  tick(now: number): boolean {
+  tick(now: number, closedMs: number): boolean {
     if (this.#stream === undefined) return false;
-    const wish = this.#acks.tick(now);
+    const wish = this.#acks.tick(now, closedMs);
     if (wish === 'overdue') this.#loseStream('idle-timeout', Acknowledgements.overdue());
     return wish === 'again';
   }
 
   /** Looks for a peer that is gone: pings when nothing came for `idleMs`, ends the stream when nothing came `answerMs` later. */
-  checkIdle(now: number, idleMs: number, answerMs: number): void {
+  checkIdle(now: number, idleMs: number, answerMs: number, closedMs: number): void {
     const stream = this.#stream;
     if (stream === undefined || stream.isClosing) return;
     const certificateEnd = this.who.certificateNotAfterMs;
@@ -220,7 +220,7 @@ export class Session implements SessionPort, StreamHandler {
       this.end('certificate-expired', new StreamError('reset', { text: 'the certificate of this stream has expired' }));
       return;
     }
-    const silentMs = now - stream.lastReceivedMs;
+    const silentMs = now - Math.max(stream.lastReceivedMs, closedMs);
     if (silentMs > idleMs + answerMs) {
       this.#loseStream('idle-timeout', new StreamError('connection-timeout', { text: 'nothing was received' }));
     } else if (silentMs > idleMs) {

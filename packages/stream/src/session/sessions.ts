@@ -305,6 +305,7 @@ export class Sessions implements HandOverHost {
       if (await this.#handOver.leave(session, 'drain', shutdown())) return;
       session.stopReading();
       await Promise.race([session.settled(), sleep(SETTLE_MS)]);
+      await this.keeper.settle(session);
     } catch (error) {
       this.log.error({ err: error, jid: session.jid.toString() }, 'a session could not be handed over');
     }
@@ -419,13 +420,15 @@ export class Sessions implements HandOverHost {
 
   #tick(): void {
     void this.#claims.dropAgain();
+    if (!this.gate.isOpen) return;
     const now = Date.now();
-    for (const session of this.#wantAck) if (!session.tick(now)) this.#wantAck.delete(session);
+    for (const session of this.#wantAck) if (!session.tick(now, this.gate.closedMs)) this.#wantAck.delete(session);
   }
 
   #checkIdle(): void {
+    if (!this.gate.isOpen) return;
     const now = Date.now();
-    for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs, this.#answerMs);
+    for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs, this.#answerMs, this.gate.closedMs);
   }
 }
 

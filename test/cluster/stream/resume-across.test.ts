@@ -1,0 +1,433 @@
+import { type JID, StoreUnavailable } from '@xmpp-grid/stream';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RawClient } from '../../support/raw-client.ts';
+import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
+import { account, publish, type Shared, StreamInstance, sharedInProcess, sharedOnRedis } from '../../support/stream-cluster.ts';
+import { recordedLog, until } from './support.ts';
+
+/** XEP-0198 over several instances: resumption on any, hand-over at a stop (X-028, G-050, G-059, M-01; delivery.md §6). */
+
+const SM = 'urn:xmpp:sm:3';
+let redis: TestRedis | undefined;
+const ids = (client: RawClient): string[] =>
+  client.inbox.filter((element) => element.name === 'message').map((element) => element.attrs.id as string);
+
+interface Enabled {
+  readonly client: RawClient;
+  readonly id: string;
+}
+
+async function enabled(instance: StreamInstance, name: string): Promise<Enabled> {
+  const client = await instance.login(name, 'r');
+  client.send(`<enable xmlns='${SM}' resume='true'/>`);
+  const reply = await client.next((element) => element.name === 'enabled', '<enabled/>');
+  return { client, id: reply.attrs.id as string };
+}
+
+/** Asks to resume; resolves with `<resumed/>`, `<failed/>` or the stream error. */
+async function ask(instance: StreamInstance, name: string, id: string, h: number) {
+  const client = await instance.authenticated(name);
+  client.jid = `${name}@localhost/r`;
+  client.send(`<resume xmlns='${SM}' previd='${id}' h='${h}'/>`);
+  const reply = await client.next(
+    ({ name: each }) => ['resumed', 'failed', 'stream:error'].includes(each),
+    'an answer to <resume/>',
+  );
+  return { client, reply };
+}
+
+async function resumed(instance: StreamInstance, name: string, id: string, h: number): Promise<RawClient> {
+  const { client, reply } = await ask(instance, name, id, h);
+  expect(reply.name).toBe('resumed');
+  expect(reply.attrs.previd).toBe(id);
+  return client;
+}
+
+async function refused(instance: StreamInstance, name: string, id: string, h = 0): Promise<RawClient> {
+  const { client, reply } = await ask(instance, name, id, h);
+  expect(reply.name).toBe('failed');
+  expect(reply.getChild('item-not-found')).toBeDefined();
+  return client;
+}
+
+describe.each([
+  ['embedded twins', () => sharedInProcess(recordedLog()), true],
+  ['one Redis', () => sharedOnRedis((redis as TestRedis).url, recordedLog()), hasRedis()],
+] as const)('instances on %s', (name, share, canRun) => {
+  describe.skipIf(!canRun)('', () => {
+    let shared: Shared;
+    let a: StreamInstance;
+    let b: StreamInstance;
+    let c: StreamInstance;
+    let sender: RawClient;
+    const everywhere = (text: string) => publish(shared, [a, b, c], text);
+    beforeAll(async () => {
+      if (name === 'one Redis') redis = await startRedis();
+      return async () => {
+        if (name === 'one Redis') await redis?.stop();
+      };
+    });
+    beforeEach(async () => {
+      shared = await share();
+      [a, b, c] = (await Promise.all([1, 2, 3].map(() => StreamInstance.start(shared)))) as [
+        StreamInstance,
+        StreamInstance,
+        StreamInstance,
+      ];
+      sender = await c.login('sender');
+    });
+    afterEach(async () => {
+      await Promise.all([a, b, c].map((instance) => instance.die()));
+      shared.close();
+    });
+
+    const say = (to: RawClient, id: string) => sender.send(`<message to='${to.jid}' id='${id}'><body>${id}</body></message>`);
+
+    describe('resumption on another instance, XEP-0198 §5', () => {
+      it('sends again what was not acknowledged, stanzas and entries in one order, and goes on', async () => {
+        const { client, id } = await enabled(a, 'phoenix');
+        client.send(`<message to='${sender.jid}' id='counted'><body>x</body></message>`);
+        await sender.nextMessage();
+        for (let i = 1; i <= 3; i++) {
+          say(client, `m${i}`);
+          await until('it came', () => ids(client).includes(`m${i}`));
+          everywhere(String(i));
+          await until('it came', () => ids(client).includes(`e${i}`));
+        }
+        client.kill();
+        say(client, 'm4');
+        await sender.marker();
+        everywhere('4');
+        const back = await resumed(b, 'phoenix', id, 2);
+        expect(back.received).toContain(`h='1'`);
+        await until('all came', () => ids(back).includes('e4'));
+        expect(ids(back)).toEqual(['m2', 'e2', 'm3', 'e3', 'm4', 'e4']);
+        say(client, 'live');
+        await until('it came', () => ids(back).includes('live'));
+        everywhere('5');
+        await until('it came', () => ids(back).includes('e5'));
+        back.send(`<a xmlns='${SM}' h='10'/>`);
+        await back.marker();
+        expect(a.sessions.size).toBe(0);
+        expect((await shared.registry.sessionsOf(account('phoenix'))).map(({ claim }) => claim.instanceId)).toEqual([b.id]);
+      });
+
+      it('takes a session whose old stream still stands elsewhere: the old one ends with conflict', async () => {
+        const { client, id } = await enabled(a, 'mover');
+        const back = await resumed(b, 'mover', id, 0);
+        expect(await client.streamError()).toBe('conflict');
+        await back.marker();
+      });
+
+      it.each([
+        ['each stanza and each entry once, in order (RFC 6120 §10.1)', true],
+        ['faster than its stanzas follow it: each of them once', false],
+      ])('goes from instance to instance under a flood: %s', async (_what, letsArrive) => {
+        const { client, id } = await enabled(a, 'nomad');
+        const got: string[] = [];
+        let current = client;
+        let h = 0;
+        const take = (from: RawClient) => {
+          got.push(...ids(from));
+          h += ids(from).length;
+        };
+        let sent = 0;
+        let isFlooding = true;
+        const flood = (async () => {
+          while (isFlooding) {
+            sent++;
+            say(client, `m${sent}`);
+            everywhere(String(sent));
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        })();
+        for (const instance of [b, c, a, b, a, c]) {
+          const last = `m${sent + 3}`;
+          await until('something came', () => ids(current).length > 5 && (!letsArrive || ids(current).includes(last)));
+          current.kill();
+          await until('it is cut', () => current.isClosed);
+          take(current);
+          current = await resumed(instance, 'nomad', id, h);
+        }
+        isFlooding = false;
+        await flood;
+        const all = Array.from({ length: sent }, (_, i) => i + 1);
+        const both = () => [...got, ...ids(current)];
+        await until('all came', () => both().length >= 2 * sent);
+        await current.marker();
+        const numbers = (prefix: string) => both().flatMap((each) => (each.startsWith(prefix) ? [Number(each.slice(1))] : []));
+        expect(numbers('e')).toEqual(all);
+        if (letsArrive) expect(numbers('m')).toEqual(all);
+        else expect(numbers('m').sort((x, y) => x - y)).toEqual(all);
+      });
+
+      it('skips entries that were withdrawn, and does not count them', async () => {
+        const { client, id } = await enabled(a, 'gaps');
+        for (let i = 1; i <= 3; i++) everywhere(String(i));
+        await until('they came', () => ids(client).length === 3);
+        client.kill();
+        shared.withdrawn.add(2);
+        const back = await resumed(b, 'gaps', id, 0);
+        await back.next((element) => element.attrs.id === 'e3');
+        expect(ids(back)).toEqual(['e1']);
+        back.send(`<a xmlns='${SM}' h='2'/>`);
+        await back.marker();
+        back.send(`<a xmlns='${SM}' h='9'/>`);
+        expect(await back.streamError()).toBe('undefined-condition');
+      });
+
+      it('keeps presence, directed presence and language, and has the role of the new login', async () => {
+        const { client, id } = await enabled(a, 'keeper');
+        sender.send('<presence/>');
+        await sender.next((element) => element.name === 'presence');
+        client.send(`<presence><priority>-3</priority></presence><presence to='${sender.jid}'/>`);
+        await sender.next((element) => element.attrs.from === client.jid);
+        client.kill();
+        b.roles.set('keeper', 'operator');
+        const back = await resumed(b, 'keeper', id, 1);
+        const [session] = b.sessions.ofAccount(account('keeper'));
+        expect(session).toMatchObject({ role: 'operator', presence: { kind: 'available', priority: -3 }, hasStarted: true });
+        expect(ids(sender)).toEqual([]);
+        expect(sender.inbox.filter((element) => element.attrs.type === 'unavailable')).toEqual([]);
+        await back.close();
+        expect((await sender.next((element) => element.attrs.type === 'unavailable')).attrs.from).toBe(client.jid);
+      });
+    });
+
+    describe('resumption that is refused', () => {
+      it("G-059 another account's SM-ID is not found, and its owner keeps the session", async () => {
+        const { client, id } = await enabled(a, 'victim');
+        for (const instance of [a, b]) {
+          const thief = await refused(instance, 'thief', id);
+          await thief.bind();
+        }
+        await client.marker();
+        client.kill();
+        await resumed(b, 'victim', id, 1);
+      });
+
+      it('one of two streams on two instances wins at once', async () => {
+        const { client, id } = await enabled(a, 'twins');
+        client.kill();
+        const { registry } = shared;
+        const both = barrier(2);
+        shared.registry = {
+          bind: registry.bind.bind(registry),
+          drop: registry.drop.bind(registry),
+          sessionsOf: registry.sessionsOf.bind(registry),
+          reclaim: async (...args) => {
+            await both();
+            return registry.reclaim(...args);
+          },
+        };
+        const answers = await Promise.all([b, c].map((instance) => ask(instance, 'twins', id, 0)));
+        expect(answers.map(({ reply }) => reply.name).sort()).toEqual(['failed', 'resumed']);
+        const winner = answers.find(({ reply }) => reply.name === 'resumed')!.client;
+        await winner.marker();
+        expect(a.sessions.size + b.sessions.size + c.sessions.size).toBe(2); // and the sender's
+        say(client, 'm');
+        await until('it came', () => ids(winner).includes('m'));
+      });
+
+      it('of many streams that resume one session one is left, wherever they come in', async () => {
+        const { id } = await enabled(a, 'crowd');
+        const answers = await Promise.all(Array.from({ length: 9 }, (_, i) => ask([a, b, c][i % 3]!, 'crowd', id, 0)));
+        const streams = answers.filter(({ reply }) => reply.name === 'resumed').map(({ client }) => client);
+        await until('one is left', () => streams.filter((stream) => !stream.isClosed).length === 1);
+        await streams.find((stream) => !stream.isClosed)!.marker();
+        expect(a.sessions.size + b.sessions.size + c.sessions.size).toBe(2); // and the sender's
+        expect(await shared.registry.sessionsOf(account('crowd'))).toHaveLength(1);
+      });
+
+      it('§6 an h that is too high ends the stream, and the right one resumes later', async () => {
+        const { client, id } = await enabled(a, 'liar');
+        say(client, 'm1');
+        await client.nextMessage();
+        client.kill();
+        const { client: liar, reply } = await ask(b, 'liar', id, 5);
+        expect(reply.getChild('handled-count-too-high')?.attrs).toMatchObject({ h: '5', 'send-count': '1' });
+        await liar.closed();
+        const back = await resumed(c, 'liar', id, 0);
+        await until('it came again', () => ids(back).includes('m1'));
+      });
+
+      it('an owner that is dead took the session with it; the client may bind', async () => {
+        const { id } = await enabled(a, 'orphan');
+        await a.die();
+        const back = await refused(b, 'orphan', id);
+        await back.bind('r');
+        await back.marker();
+      });
+
+      it('an owner that does not answer within 2 s keeps the session', async () => {
+        const { client, id } = await enabled(a, 'stuck');
+        a.serves = false;
+        const back = await refused(b, 'stuck', id);
+        await back.bind('r');
+        a.serves = true;
+        expect(await client.streamError()).toBe('conflict');
+      });
+
+      it('a state that may have been taken is not resumed from', async () => {
+        const { client, id } = await enabled(a, 'unsure');
+        client.kill();
+        const { resumeStates } = shared;
+        shared.resumeStates = {
+          put: resumeStates.put.bind(resumeStates),
+          append: resumeStates.append.bind(resumeStates),
+          dropAll: resumeStates.dropAll.bind(resumeStates),
+          take: async (who: JID, smId: string) => {
+            await resumeStates.take(who, smId);
+            throw new StoreUnavailable('unknown', 'test');
+          },
+        };
+        const { client: back, reply } = await ask(b, 'unsure', id, 0);
+        expect(reply.name).toBe('failed');
+        expect(reply.getChild('resource-constraint')).toBeDefined();
+        shared.resumeStates = resumeStates;
+        await back.bind('r');
+        await back.marker();
+        expect(await shared.registry.sessionsOf(account('unsure'))).toHaveLength(1);
+        await refused(c, 'unsure', id);
+      });
+
+      it('a state that cannot be written leaves the session where it is', async () => {
+        const { client, id } = await enabled(a, 'stays');
+        const { resumeStates } = shared;
+        shared.resumeStates = {
+          take: resumeStates.take.bind(resumeStates),
+          append: resumeStates.append.bind(resumeStates),
+          dropAll: resumeStates.dropAll.bind(resumeStates),
+          put: async () => 'full',
+        };
+        await refused(b, 'stays', id);
+        shared.resumeStates = resumeStates;
+        await client.marker();
+        everywhere('1');
+        await until('it came', () => ids(client).includes('e1'));
+      });
+
+      it('delivery.md §8.2 an account that is disabled has nothing to resume', async () => {
+        const { client, id } = await enabled(a, 'cut');
+        client.kill();
+        await a.stop();
+        await shared.resumeStates.dropAll(account('cut')); // what each instance does when it hears of it
+        await refused(b, 'cut', id);
+      });
+
+      it('delivery.md §8.2 a session with the former role ends with reset, one with the new role stays', async () => {
+        const former = await enabled(a, 'promoted');
+        a.roles.set('promoted', 'operator');
+        const other = await a.login('promoted', 'other');
+        expect(
+          await a.sessions.rejudge(account('promoted'), ({ role }) => (role === 'operator' ? undefined : 'role-changed')),
+        ).toBe(1);
+        expect(await former.client.streamError()).toBe('reset');
+        await other.marker();
+        await refused(b, 'promoted', former.id);
+      });
+    });
+
+    describe('drain, delivery.md §6.3', () => {
+      it('hands sessions over before their streams end; what came meanwhile is sent after <resumed/>', async () => {
+        const { client, id } = await enabled(a, 'guest');
+        client.tap = ({ name: each }) => each === 'r';
+        everywhere('1');
+        say(client, 'm1');
+        await until('both came', () => ids(client).length === 2);
+        const drained = a.sessions.drain(4_000);
+        expect(await client.streamError()).toBe('system-shutdown');
+        client.send('</stream:stream>');
+        await drained;
+        expect(a.sessions.size).toBe(0);
+        // A is still there: what comes for the session is kept with its state.
+        everywhere('2');
+        say(client, 'm2');
+        sender.send("<message to='guest@localhost' id='bare'><body>x</body></message>");
+        await sender.marker();
+        const back = await resumed(b, 'guest', id, 0);
+        await until('all came', () => ['e2', 'm2', 'bare'].every((each) => ids(back).includes(each)));
+        expect(ids(back).slice(0, 2)).toEqual(['e1', 'm1']);
+        expect(ids(back).sort()).toEqual(['bare', 'e1', 'e2', 'm1', 'm2']);
+        expect(shared.offline.count(account('guest'))).toBe(0);
+      });
+
+      it('what comes after the instance is gone is kept for the account and handed out behind <resumed/>', async () => {
+        const { client, id } = await enabled(a, 'patient');
+        await Promise.all([a.stop(), client.closed()]);
+        say(client, 'm1');
+        await until('it is kept', () => shared.offline.count(account('patient')) === 1);
+        const back = await resumed(b, 'patient', id, 0);
+        await until('it came', () => ids(back).includes('m1'));
+      });
+
+      it('counts what was handled, not what was not read', async () => {
+        const { client, id } = await enabled(a, 'talker');
+        let sent = 0;
+        const stopped = a.stop();
+        while (!client.isClosed) {
+          client.send(`<message to='${sender.jid}' id='t${++sent}'><body>x</body></message>`);
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+        await stopped;
+        const { client: back, reply } = await ask(b, 'talker', id, 0);
+        const handled = Number(reply.attrs.h);
+        for (let i = handled + 1; i <= sent; i++) back.send(`<message to='${sender.jid}' id='t${i}'><body>x</body></message>`);
+        await until('the last came', () => ids(sender).includes(`t${sent}`));
+        expect(ids(sender)).toEqual(Array.from({ length: sent }, (_, i) => `t${i + 1}`));
+      });
+
+      it('resumes where it was hibernating when its instance stopped', async () => {
+        const { client, id } = await enabled(a, 'sleeper');
+        client.kill();
+        await until('A knows', () => [...a.sessions.all()].every((session) => !session.isConnected));
+        say(client, 'm1');
+        await until('A has it', () => [...a.sessions.all()].some((session) => session.sentCount === 1));
+        await a.stop();
+        const back = await resumed(c, 'sleeper', id, 0);
+        await until('it came', () => ids(back).includes('m1'));
+      });
+
+      it('a resource that is bound anew meanwhile cannot be resumed', async () => {
+        const { client, id } = await enabled(a, 'replaced');
+        await Promise.all([a.stop(), client.closed()]);
+        const fresh = await b.login('replaced', 'r');
+        await refused(c, 'replaced', id);
+        await fresh.marker();
+      });
+
+      it('sessions without stream management end with system-shutdown, after they were given what they wait for', async () => {
+        const client = await a.login('plain', 'r');
+        client.send("<iq type='get' id='q' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+        const stopped = a.stop();
+        expect(await client.streamError()).toBe('system-shutdown');
+        await stopped;
+        expect(client.inbox.some((element) => element.attrs.id === 'q')).toBe(true);
+        expect(await shared.registry.sessionsOf(account('plain'))).toEqual([]);
+      });
+
+      it('is spread, and done in time', async () => {
+        const clients = await Promise.all(Array.from({ length: 30 }, (_, i) => enabled(a, `many${i}`)));
+        const ended: number[] = [];
+        for (const [i, { client }] of clients.entries()) void client.closed().then(() => ended.push(i));
+        await a.stop(2_000);
+        await until('all ended', () => ended.length === clients.length);
+        await Promise.all(clients.map(({ id }, i) => resumed(i % 2 === 0 ? b : c, `many${i}`, id, 0)));
+        expect(b.sessions.size + c.sessions.size).toBe(clients.length + 1);
+      });
+    });
+  });
+});
+
+/** A wait that ends when it was begun `count` times. */
+function barrier(count: number): () => Promise<void> {
+  let begun = 0;
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return () => {
+    if (++begun === count) open();
+    return opened;
+  };
+}
