@@ -10,7 +10,7 @@ export function redisKeys(prefix: string) {
   return {
     /**
      * hash. ct, at: configuration and access token; seq, uid, stamp: head and its time; first, fstamp: oldest entry of the
-     * log and its time; bytes: of the log; wd, we: entries up to here are withdrawn, and erased; subs: count in state subscribed;
+     * log and its time; bytes: of the log; wd, we: entries up to here are withdrawn, and erased; subs: count in state subscribed; rw: newest window of `recent`;
      * config (JSON), creator, created; am, max, nr, persist, off: access model, max_items, notify_retract, persist_items,
      * caching off, for the scripts. A tombstone has no ct, but dead (ms) and perhaps redirect, and expires with the
      * retention's age. Written by create-topic, append, sweep-topic, erase-withdrawn.

@@ -13,7 +13,7 @@ local f = redis.call('HMGET', KEYS[1], 'wd', 'we')
 local wd, we = tonumber(f[1] or '0'), tonumber(f[2] or '0')
 if we >= wd then return 0 end
 local most = tonumber(ARGV[1])
-local some = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', we + 1), string.format('%.0f-0', wd), 'COUNT', most)
+local some = redis.call('XRANGE', KEYS[2], string.format('%d-0', we + 1), string.format('%d-0', wd), 'COUNT', most)
 local published = {}
 for _, e in ipairs(some) do
   we = tonumber(string.match(e[1], '^%d+'))
@@ -23,5 +23,5 @@ for from = 1, #published, 1000 do
   redis.call('XDEL', KEYS[2], unpack(published, from, math.min(from + 999, #published)))
 end
 if #some < most then we = wd end
-redis.call('HSET', KEYS[1], 'we', string.format('%.0f', we))
+redis.call('HSET', KEYS[1], 'we', string.format('%d', we))
 return we < wd and 1 or 0

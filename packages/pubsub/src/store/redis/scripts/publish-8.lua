@@ -18,19 +18,22 @@
 -- @include topic
 -- @include items
 -- @include trim
-local stamp, digest = tonumber(ARGV[5]), ARGV[14]
-if digest ~= '' and redis.call('HEXISTS', KEYS[1], 'ct') == 1 then
+local stamp, digest, recent_ms = tonumber(ARGV[5]), ARGV[14], tonumber(ARGV[15])
+local t = read_topic()
+if not t then return { 'gone' } end
+-- Before the guard: what was done stays done, whatever changed since. No window after t.rw was ever written to.
+local window = math.floor(stamp / recent_ms)
+if digest ~= '' and t.rw then
   for i = 6, 8 do
-    local known = redis.call('HGET', KEYS[i], digest)
+    local known = window + (i == 6 and 0 or i == 7 and -1 or 1) <= t.rw and redis.call('HGET', KEYS[i], digest)
     if known then
       local length, from = string.match(known, '^(%d+):()')
       local first = tonumber(string.sub(known, from, from + tonumber(length) - 1))
-      if first > stamp - tonumber(ARGV[15]) then return { 'repeated', known } end
+      if first > stamp - recent_ms then return { 'repeated', known } end
     end
   end
 end
-local t, why = open_topic()
-if not t then return { why } end
+if is_stale(t) then return { 'stale' } end
 
 local needed, count = 0, 0
 for i = 16, #ARGV, 4 do
@@ -42,12 +45,13 @@ for i = 9, 13 do limits[#limits + 1] = tonumber(ARGV[i]) end
 local is_trimmed = plan_trim(t, stamp, limits, count, needed)
 if t.bytes + needed > limits[3] then return { 'full', num(t.bytes) } end
 
-local is_kept = t.persist == '1'
+local is_kept, is_new = t.persist == '1', false
 local previous, recent = {}, { net(num(stamp)) }
 for i = 16, #ARGV, 4 do
   local item_id, has_payload, bytes, lang = ARGV[i], ARGV[i + 1] == '1', ARGV[i + 2], ARGV[i + 3]
   local fields, payload = { 'i', item_id }, nil
   local before = is_kept and (previous[item_id] or tonumber(redis.call('ZSCORE', KEYS[5], item_id) or nil))
+  if is_kept and not before then is_new = true end
   if before and before >= t.first then fields[3], fields[4] = 'v', num(before) end
   if has_payload then
     payload = { 'b', bytes }
@@ -57,19 +61,25 @@ for i = 16, #ARGV, 4 do
   end
   append(t, 'published', '1', fields, payload, t.off == '1')
   previous[item_id] = t.seq
-  recent[#recent + 1] = net(num(t.seq)) .. net(t.uid) .. net(item_id)
+  local number = num(t.seq)
+  local place = net(number) .. net(t.uid)
+  recent[#recent + 1] = place .. net(item_id)
   if is_kept then
     -- XEP-0060 §12.9: the same item id overwrites; the item then stands where it was published last.
-    redis.call('HSET', KEYS[4], item_id, net(num(t.seq)) .. net(t.uid) .. net(num(t.stamp)) .. net(ARGV[6]) .. net(lang)
-      .. net(ARGV[i + 1]) .. bytes)
-    redis.call('ZADD', KEYS[5], num(t.seq), item_id)
+    redis.call('HSET', KEYS[4], item_id, place .. net(num(t.stamp)) .. net(ARGV[6]) .. net(lang) .. net(ARGV[i + 1]) .. bytes)
+    redis.call('ZADD', KEYS[5], number, item_id)
   end
 end
-local evicted = is_kept and evict(t, KEYS[4], KEYS[5]) or {}
-save(t)
+-- Without a new one there are no more items than before.
+local evicted = is_new and evict(t, KEYS[4], KEYS[5]) or {}
+save_head(t)
 if digest ~= '' then
   redis.call('HSET', KEYS[6], digest, table.concat(recent))
-  redis.call('PEXPIRE', KEYS[6], 3 * tonumber(ARGV[15]))
+  if t.rw ~= window then
+    -- The first of its window, or one that came late into it.
+    redis.call('PEXPIRE', KEYS[6], 3 * recent_ms)
+    if not t.rw or t.rw < window then redis.call('HSET', KEYS[1], 'rw', num(window)) end
+  end
 end
 if is_trimmed then redis.call('XTRIM', KEYS[2], 'MINID', id(t.first)) end
 ring(t)

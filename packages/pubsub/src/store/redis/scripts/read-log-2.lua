@@ -17,7 +17,7 @@ local from = math.max(tonumber(ARGV[1]) + 1, first)
 local last = math.min(seq, from - 1 + tonumber(ARGV[2]))
 local entries, bytes, at, is_full = {}, 0, from, false
 while at <= last and not is_full do
-  local some = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', at), string.format('%.0f-0', last), 'COUNT', 16)
+  local some = redis.call('XRANGE', KEYS[2], string.format('%d-0', at), string.format('%d-0', last), 'COUNT', 16)
   if #some == 0 then break end
   for _, e in ipairs(some) do
     local number = tonumber(string.match(e[1], '^%d+'))
@@ -33,9 +33,9 @@ while at <= last and not is_full do
 end
 local tells = ''
 if last >= from and last < seq and at <= last then
-  local later = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', last + 1), string.format('%.0f-0', last + 1))[1]
+  local later = redis.call('XRANGE', KEYS[2], string.format('%d-0', last + 1), string.format('%d-0', last + 1))[1]
   if later then tells = later[2][4] end
 elseif last == seq then
   tells = f[2]
 end
-return { 'page', f[1], f[2], f[3], f[4], string.format('%.0f', from), string.format('%.0f', last), entries, tells, f[5] or '' }
+return { 'page', f[1], f[2], f[3], f[4], string.format('%d', from), string.format('%d', last), entries, tells, f[5] or '' }

@@ -27,4 +27,4 @@ if own then
     if watermark then merge(watermark) end
   end
 end
-return { string.format('%.0f', seq), uid }
+return { string.format('%d', seq), uid }

@@ -10,7 +10,7 @@
   Returns  {"gone"} or {"topic", {instances whose watermarks the log was trimmed past}}; those in ARGV are forgotten and not told
   Cost     O(trimmed + instances)
 ]]
-local function id(seq) return string.format('%.0f-0', seq) end
+local function id(seq) return string.format('%d-0', seq) end
 -- @include trim
 local f = redis.call('HMGET', KEYS[1], 'ct', 'seq', 'first', 'fstamp', 'bytes', 'wd')
 if not f[1] then return { 'gone' } end
@@ -19,7 +19,7 @@ local limits = {}
 for i = 2, 6 do limits[#limits + 1] = tonumber(ARGV[i]) end
 local trimmed = plan_trim(t, tonumber(ARGV[1]), limits, 0, 0)
 if trimmed then
-  redis.call('HSET', KEYS[1], 'first', string.format('%.0f', t.first), 'fstamp', string.format('%.0f', t.fstamp), 'bytes', string.format('%.0f', t.bytes))
+  redis.call('HSET', KEYS[1], 'first', string.format('%d', t.first), 'fstamp', string.format('%d', t.fstamp), 'bytes', string.format('%d', t.bytes))
   redis.call('XTRIM', KEYS[2], 'MINID', id(t.first))
 end
 local is_dead, past = {}, {}

@@ -21,7 +21,7 @@ local function is_of_log(seq, uid)
   if seq < first then return true end
   if seq == head then return uid == head_uid end
   if uids[seq] == nil then
-    local at = string.format('%.0f-0', seq)
+    local at = string.format('%d-0', seq)
     local e = redis.call('XRANGE', KEYS[2], at, at)[1]
     uids[seq] = e and e[2][2] or false
   end
@@ -68,7 +68,7 @@ for i = 5, #ARGV, 4 do
     end
     -- One below the watermark would lose what it has not seen.
     if index > settled and acknowledged >= mark then delegations = delegations .. ' @' .. ARGV[1] end
-    redis.call('HSET', KEYS[4], jid, string.format('%.0f', seq) .. ' ' .. uid .. delegations)
+    redis.call('HSET', KEYS[4], jid, string.format('%d', seq) .. ' ' .. uid .. delegations)
   end
 end
 return { 'written', refused }

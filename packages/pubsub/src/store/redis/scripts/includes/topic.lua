@@ -9,18 +9,32 @@
 
   Order (delivery.md §2.2): guard, XADD, hashes, trim, bell.
 ]]
-local function id(seq) return string.format('%.0f-0', seq) end
-local function num(n) return string.format('%.0f', n) end
-local function net(s) s = tostring(s) return #s .. ':' .. s .. ',' end
+-- %d takes whole numbers up to 2^53 in Lua 5.1, and costs a quarter of what %.0f and tostring do.
+local format = string.format
+local function id(seq) return format('%d-0', seq) end
+local function num(n) return format('%d', n) end
+local function net(s) return format('%d:', #s) .. s .. ',' end
+
+-- Returns the topic's figures, or nil when there is no such topic.
+local function read_topic()
+  local f = redis.call('HMGET', KEYS[1], 'ct', 'at', 'seq', 'uid', 'stamp', 'first', 'fstamp', 'bytes', 'wd', 'max', 'nr', 'persist', 'off', 'subs', 'am', 'rw')
+  if not f[1] then return nil end
+  return { ct = f[1], at = f[2], seq = tonumber(f[3]), uid = f[4], stamp = tonumber(f[5]), first = tonumber(f[6]),
+    fstamp = tonumber(f[7]), bytes = tonumber(f[8]), wd = tonumber(f[9]), max = tonumber(f[10]), nr = f[11],
+    persist = f[12], off = f[13], subs = tonumber(f[14]), am = f[15], rw = tonumber(f[16] or nil),
+    made = {}, carried = {}, bytes_carried = {}, size = 0, uids = 0 }
+end
+
+local function is_stale(t)
+  return (ARGV[1] ~= '' and ARGV[1] ~= t.ct) or (ARGV[2] ~= '' and ARGV[2] ~= t.at)
+end
 
 -- Returns the topic's figures, or nil and why not.
 local function open_topic()
-  local f = redis.call('HMGET', KEYS[1], 'ct', 'at', 'seq', 'uid', 'stamp', 'first', 'fstamp', 'bytes', 'wd', 'max', 'nr', 'persist', 'off', 'subs', 'am')
-  if not f[1] then return nil, 'gone' end
-  if (ARGV[1] ~= '' and ARGV[1] ~= f[1]) or (ARGV[2] ~= '' and ARGV[2] ~= f[2]) then return nil, 'stale' end
-  return { ct = f[1], at = f[2], seq = tonumber(f[3]), uid = f[4], stamp = tonumber(f[5]), first = tonumber(f[6]),
-    fstamp = tonumber(f[7]), bytes = tonumber(f[8]), wd = tonumber(f[9]), max = tonumber(f[10]), nr = f[11],
-    persist = f[12], off = f[13], subs = tonumber(f[14]), am = f[15], made = {}, carried = {}, bytes_carried = {}, size = 0, uids = 0 }
+  local t = read_topic()
+  if not t then return nil, 'gone' end
+  if is_stale(t) then return nil, 'stale' end
+  return t
 end
 
 local function next_uid(t)
@@ -35,9 +49,10 @@ local function append(t, kind, notify, fields, payload, is_transient)
   local stamp = math.max(tonumber(ARGV[5]), t.stamp)
   t.seq, t.uid, t.stamp = t.seq + 1, next_uid(t), stamp
   if t.first == t.seq then t.fstamp = stamp end
+  local number = num(t.seq)
   local e = { 'u', t.uid, 'q', previous, 'k', kind, 's', num(stamp), 'a', t.at, 'p', ARGV[6], 'n', notify, unpack(fields) }
   local n = #t.made + 1
-  t.made[n] = { num(t.seq), unpack(e) }
+  t.made[n] = { number, unpack(e) }
   t.bytes = t.bytes + 256
   if payload then
     t.carried[n] = { #payload[2], payload[4] and '+' .. payload[4] or '' }
@@ -50,7 +65,13 @@ local function append(t, kind, notify, fields, payload, is_transient)
   else
     t.carried[n] = { -1, '' }
   end
-  redis.call('XADD', KEYS[2], id(t.seq), unpack(e))
+  redis.call('XADD', KEYS[2], number .. '-0', unpack(e))
+end
+
+-- What every append changes.
+local function save_head(t)
+  redis.call('HSET', KEYS[1], 'seq', num(t.seq), 'uid', t.uid, 'stamp', num(t.stamp), 'first', num(t.first), 'fstamp', num(t.fstamp),
+    'bytes', num(t.bytes))
 end
 
 local function save(t)
@@ -64,7 +85,9 @@ local function ring(t)
   if #t.made == 0 then return end
   local carries = t.size <= tonumber(ARGV[8])
   local header = cjson.encode({ t.ct, t.at, num(t.seq), t.uid, carries and t.made or false, carries and t.carried or false })
-  redis.call('SPUBLISH', KEYS[3], header .. '\n' .. (carries and table.concat(t.bytes_carried) or ''))
+  -- Each string of some length is hashed whole by Lua: one copy less for one payload.
+  local payloads = t.bytes_carried[2] and table.concat(t.bytes_carried) or t.bytes_carried[1] or ''
+  redis.call('SPUBLISH', KEYS[3], header .. '\n' .. (carries and payloads or ''))
 end
 
 -- {'done', ct, at, seq, uid, entries, item ids, {config, creator, created} or {}, more}
