@@ -36,6 +36,7 @@ const USAGE = `Usage: node scripts/boot.mjs <command> [arguments]
   test    run every test                                          (arguments: those of vitest)
   bench   build, then measure: fanout | publish | login | idle
   fuzz    random bytes against the tokenizer
+  fault   what breaks, and that nothing acknowledged is lost       (--only F1,F4 --seeds 5 --short --list)
   model   random operations against the reference model           (--operations N --seed S --profile grid|compat)
   setup   do the set-up only, with the packages that the tests use
 
@@ -209,7 +210,7 @@ async function main([command, ...args]) {
     process.stdout.write(USAGE);
     return 0;
   }
-  if (!['start', 'demo', 'cluster', 'dev', 'test', 'bench', 'fuzz', 'model', 'setup'].includes(command)) {
+  if (!['start', 'demo', 'cluster', 'dev', 'test', 'bench', 'fuzz', 'fault', 'model', 'setup'].includes(command)) {
     process.stderr.write(USAGE);
     return 64; // EX_USAGE
   }
@@ -246,6 +247,9 @@ async function main([command, ...args]) {
       return runCommand(node, [join(ROOT, 'bench', 'main.ts'), ...args], env);
     case 'fuzz':
       return runCommand(node, [...fromSources, join(ROOT, 'test', 'fuzz', 'tokenizer.ts'), ...args], env);
+    case 'fault':
+      await installSystemPackages({ say, run: runQuietly });
+      return runCommand(node, [...fromSources, join(ROOT, 'test', 'fault', 'main.ts'), ...args], env);
     case 'model':
       return runCommand(node, [...fromSources, join(ROOT, 'test', 'model', 'main.ts'), ...args], env);
   }

@@ -5,7 +5,7 @@ export const killEmbedded: Scenario = {
   id: 'F1e',
   title: 'kill -9, embedded store',
   cluster: { redis: 'embedded' },
-  load: { consumers: 50, providersPerTopic: 2, topics: 2 },
+  load: { consumers: 20 },
   expects: { repeatsWithinMs: 4_000, recoversWithinMs: 30_000 },
   async inject(run) {
     const [instance] = run.cluster.instances;
