@@ -4,6 +4,7 @@ import type { TopicPolicy } from '../access/policy.ts';
 import type { EntryId } from '../log/entry.ts';
 import type { Appended, LogReader } from '../store/log-reader.ts';
 import type { PositionStore } from '../store/position-store.ts';
+import type { Affiliation } from '../store/topic-config.ts';
 import type { Subscription, TopicRecord, TopicStore } from '../store/topic-store.ts';
 import { Cursor, type Loading, type Place, type Receiver } from './cursor.ts';
 import { EventEncoder, eventPrefix, type RenderConfiguration, subscriptionTag } from './event.ts';
@@ -26,7 +27,7 @@ const ROUNDS_AFTER_MOVE = 3;
 const RETRY_MS = 1_000;
 /** How often an instance that may not serve asks whether it may again. */
 const SERVE_MS = 20;
-/** Topics looked at for one session before others have their turn. */
+/** Topics that are looked at for one session at a time. */
 const LOOKS_AT_ONCE = 16;
 
 export interface DeliveryDeps {
@@ -345,7 +346,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     receiver.role = receiver.port.role;
     const nodes = new Set(receiver.isEnded ? [] : await this.#deps.topics.topicsOf(receiver.account));
     for (const { feed } of receiver.cursors.values()) nodes.add(feed.node);
-    await this.#lookAtAll(receiver, nodes);
+    await this.#lookAtAll(receiver, [...nodes], false);
   }
 
   async #compareWithIndex(account: string, receivers: readonly Receiver[]): Promise<void> {
@@ -354,18 +355,15 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       const open = new Set([...receiver.cursors.values()].map(({ feed }) => feed.node));
       const missed = [...index].filter((node) => !open.has(node));
       const over = [...open].filter((node) => !index.has(node));
-      await this.#lookAtAll(receiver, [...missed, ...over]);
+      await this.#lookAtAll(receiver, [...missed, ...over], false);
     }
   }
 
-  /** Many topics on an embedded store are read without a pause: others have their turn in between. */
-  async #lookAtAll(receiver: Receiver, nodes: Iterable<string>): Promise<void> {
-    let count = 0;
-    for (const node of nodes) {
-      if (receiver.isEnded) return;
-      await this.#look(receiver, node, false);
-      count += 1;
-      if (count % LOOKS_AT_ONCE === 0) await new Promise((resolve) => setImmediate(resolve));
+  /** Some at a time, and others have their turn in between: many topics on an embedded store are read without a pause. */
+  async #lookAtAll(receiver: Receiver, nodes: readonly string[], isStart: boolean): Promise<void> {
+    for (let from = 0; from < nodes.length && !receiver.isEnded; from += LOOKS_AT_ONCE) {
+      if (from > 0) await new Promise((resolve) => setImmediate(resolve));
+      await Promise.all(nodes.slice(from, from + LOOKS_AT_ONCE).map((node) => this.#look(receiver, node, isStart)));
     }
   }
 
@@ -468,10 +466,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   async #loadAll(receiver: Receiver): Promise<void> {
     try {
-      for (const node of await this.#deps.topics.topicsOf(receiver.account)) {
-        if (receiver.isEnded) return;
-        await this.#look(receiver, node, true);
-      }
+      await this.#lookAtAll(receiver, await this.#deps.topics.topicsOf(receiver.account), true);
     } catch (error) {
       this.#deps.log.error({ err: error, jid: receiver.fullJid }, 'could not load the subscriptions of a session; trying again');
       setTimeout(() => void this.#loadAll(receiver), RETRY_MS).unref();
@@ -505,10 +500,16 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   async #lookOnce(receiver: Receiver, node: string, loading: Loading): Promise<void> {
     const { topics } = this.#deps;
     const heardSeq = this.#feeds.get(node)?.head.seq ?? 0;
+    // First: a change of rights after it has another token.
     const record = await topics.record(node);
-    const subscriptions = await topics.subscriptionsOf(node, receiver.account);
+    const [subscriptions, affiliation] = await Promise.all([
+      topics.subscriptionsOf(node, receiver.account),
+      topics.affiliation(node, receiver.account),
+    ]);
     if (receiver.isEnded) return;
-    if (loading.isStart && subscriptions.length === 0) await this.#tellDeparted(receiver, node, record);
+    // An affiliation is reason enough to be in the index.
+    const hasDeparted = subscriptions.length === 0 && (!record || affiliation === 'none');
+    if (loading.isStart && hasDeparted) await this.#tellDeparted(receiver, node);
     loading.isStart = false;
     // A deleted topic's cursors end with its last entry, when they come to it.
     if (!record) {
@@ -519,8 +520,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       ({ jid, state }) => state === 'subscribed' && (jid === receiver.account || jid === receiver.fullJid),
     );
     const open = [...receiver.cursors.values()].filter(({ feed }) => feed.node === node);
-    const mayReceive = wanted.length + open.length > 0 && (await this.#mayReceive(receiver.account, receiver.port.role, record));
-    if (receiver.isEnded) return;
+    const mayReceive = this.#mayReceive(receiver.port.role, affiliation, record);
     const kept = new Set(mayReceive ? wanted.map(({ jid }) => cursorKey(node, jid, receiver)) : []);
     dropRestored(receiver, node, kept);
     for (const cursor of open) {
@@ -637,13 +637,10 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     else this.#following.get(node)?.heard.push({ node, entries, record });
   }
 
-  /** May the session still be told of this topic: its role's grant, and the account's standing there (D11). */
-  async #mayReceive(account: string, role: string, record: TopicRecord): Promise<boolean> {
-    const { topics } = this.#deps;
-    if (!this.#mayHear(role, record.node)) return false;
-    const affiliation = await topics.affiliation(record.node, account);
-    const isApproved = this.#deps.policy.approves(role, record.node);
-    return maySubscriptionStand(effectiveAffiliation(affiliation, isApproved), record.config.accessModel);
+  /** May a session still be told of this topic: its role's grant, and the account's standing there (D11). */
+  #mayReceive(role: string, affiliation: Affiliation, { node, config }: TopicRecord): boolean {
+    const isApproved = this.#deps.policy.approves(role, node);
+    return this.#mayHear(role, node) && maySubscriptionStand(effectiveAffiliation(affiliation, isApproved), config.accessModel);
   }
 
   /**
@@ -691,12 +688,10 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
   }
 
   /** The index names a topic without a subscription: it was deleted while the account was away (delivery.md §1.5). */
-  async #tellDeparted(receiver: Receiver, node: string, record: TopicRecord | undefined): Promise<void> {
+  async #tellDeparted(receiver: Receiver, node: string): Promise<void> {
     const { topics } = this.#deps;
     // Told on the instance that it comes from, and sent again.
     if ([...receiver.ended.values()].some((ended) => ended.node === node)) return;
-    // An affiliation is reason enough to be in the index.
-    if (record && (await topics.affiliation(node, receiver.account)) !== 'none') return;
     const stone = await topics.tombstone(node);
     if (receiver.isEnded) return;
     if (this.#mayHear(receiver.port.role, node)) {
