@@ -2,6 +2,7 @@ import { type Account, Client, type ClientOptions, type TlsMode } from './client
 import type { ConsumerReport } from './consumer.ts';
 import { monotonicMicros } from './event-scanner.ts';
 import { cpuSeconds, machineCpuSeconds } from './proc.ts';
+import { type CommandUses, usesBetween } from './redis-info.ts';
 import type { Measured, ServerUnderTest } from './server.ts';
 import { SwarmProcess } from './swarm-process.ts';
 
@@ -41,6 +42,14 @@ export const DELIVERY_DEADLINE_MS = 60_000;
 export const GRACE_MS = 120_000;
 /** For logging in or subscribing a whole group. */
 const GROUP_DEADLINE_MS = 900_000;
+
+/** What was measured while some work was done. */
+export interface Stretch<T> {
+  readonly result: T;
+  readonly cost: Cost;
+  /** Only of a server with a Redis. */
+  readonly redisCommands?: CommandUses;
+}
 
 export interface RigOptions {
   /** Client processes. */
@@ -144,8 +153,10 @@ export class Rig {
   }
 
   /** Runs `work` between two readings of the clocks. @param of whose CPU counts: left out, the server's */
-  async measure<T>(work: () => Promise<T>, of: Measured = this.server): Promise<{ readonly result: T; readonly cost: Cost }> {
+  async measure<T>(work: () => Promise<T>, of: Measured = this.server): Promise<Stretch<T>> {
     const endProfiles = of === this.server ? await this.#startProfiles() : undefined;
+    const redis = of === this.server ? this.server.redis : undefined;
+    const usesBefore = await redis?.commandUses();
     const clientsBefore = await this.#clientCpu();
     const machineBefore = machineCpuSeconds();
     const serverBefore = cpuOf(of.pids);
@@ -157,9 +168,11 @@ export class Rig {
     const redisCpu = cpuOf(of.redisPids ?? []) - redisBefore;
     const machineCpu = machineCpuSeconds() - machineBefore;
     const clientCpu = (await this.#clientCpu()) - clientsBefore;
+    const usesAfter = await redis?.commandUses();
     await endProfiles?.();
     return {
       result,
+      ...(usesBefore === undefined || usesAfter === undefined ? {} : { redisCommands: usesBetween(usesBefore, usesAfter) }),
       cost: {
         wallSeconds,
         serverCpu,

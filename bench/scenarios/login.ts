@@ -45,7 +45,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
   rig.say('warming up');
   await logins(WARM_UP_LOGINS);
   rig.say(`${options.logins} logins`);
-  const { result, cost } = await rig.measure(() => logins(options.logins));
+  const { result, cost, redisCommands } = await rig.measure(() => logins(options.logins));
   const floor = await measureFloor(rig, options);
   const perThousand = (cost.serverCpu / result.done) * 1000;
   return {
@@ -65,6 +65,7 @@ async function run(rig: Rig, options: BenchOptions): Promise<ScenarioResult> {
     ],
     latencies: [{ name: 'connect to bound', counts: result.latency }],
     costs: { login: cost, floor: floor.cost },
+    ...(redisCommands === undefined ? {} : { redisCommands }),
     faults: [],
   };
 }

@@ -1,5 +1,5 @@
 import type { ConsumerReport } from '../driver/consumer.ts';
-import { type CommandUses, usesBetween } from '../driver/redis-info.ts';
+import type { CommandUses } from '../driver/redis-info.ts';
 import { type Cost, DELIVERY_DEADLINE_MS, GRACE_MS, type Rig } from '../driver/rig.ts';
 import type { Pace, PublishReport } from '../driver/swarm-requests.ts';
 import { createTopic } from '../driver/topics.ts';
@@ -12,7 +12,7 @@ export interface Places {
 }
 
 /** What one stretch of publishing did. */
-export interface Stretch {
+export interface PublishStretch {
   readonly published: PublishReport;
   readonly cost: Cost;
   readonly consumers: ConsumerReport;
@@ -77,24 +77,16 @@ export class PublishLoad {
     return this.#faults;
   }
 
-  async run(pace: Pace): Promise<Stretch> {
-    const { redis } = this.#rig.server;
+  async run(pace: Pace): Promise<PublishStretch> {
     await this.#consumerSwarm.ask('reset', { group: 'consumers' });
     this.#rig.say(`publishing for ${this.#options.seconds} s`);
-    const usesBefore = await redis?.commandUses();
-    const { result, cost } = await this.#rig.measure(() => this.#publishAndReceive(pace, this.#options.seconds));
-    const usesAfter = await redis?.commandUses();
+    const { result, cost, redisCommands } = await this.#rig.measure(() => this.#publishAndReceive(pace, this.#options.seconds));
     const consumers = await this.#consumerSwarm.ask('report', { group: 'consumers' });
-    return {
-      published: result,
-      cost,
-      consumers,
-      ...(usesBefore === undefined || usesAfter === undefined ? {} : { redisCommands: usesBetween(usesBefore, usesAfter) }),
-    };
+    return { published: result, cost, consumers, ...(redisCommands === undefined ? {} : { redisCommands }) };
   }
 
   /** What a publish asked of Redis: scripts (those of every second are among them), messages, and how many instances heard each. */
-  async redisFigures({ published, redisCommands = {} }: Stretch): Promise<Figure[]> {
+  async redisFigures({ published, redisCommands = {} }: PublishStretch): Promise<Figure[]> {
     const { redis } = this.#rig.server;
     if (redis === undefined) return [];
     const calls = (command: string) => redisCommands[command]?.calls ?? 0;
