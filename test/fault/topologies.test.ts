@@ -61,7 +61,11 @@ describe.skipIf(!hasRedis(true))('topologies of the fault suite', () => {
     try {
       redis.front.delayMs = () => Math.random() * 10;
       await onServer(redis, async (client) => {
-        for (let i = 0; i < 20; i++) expect(await client.incr('n')).toBe(i + 1);
+        const all = Array.from({ length: 20 }, async () => {
+          await new Promise((resolve) => setTimeout(resolve, Math.random() * 20));
+          return await client.incr('n');
+        });
+        expect((await Promise.all(all)).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
         redis.front.partition('to-client');
         const answer = client.incr('n');
         await until('the command arrived', async () => (await onServer(redis.servers[0]!, (direct) => direct.get('n'))) === '21');

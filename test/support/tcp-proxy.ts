@@ -40,8 +40,8 @@ interface Flow {
   readonly from: Socket;
   readonly to: Socket;
   readonly direction: Direction;
-  /** When the last chunk that is held back will pass. */
-  passesAtMs: number;
+  /** What is held back, and until when. */
+  readonly waiting: { readonly act: () => void; readonly atMs: number }[];
 }
 
 export async function startTcpProxy(targetPort: number, { records = true }: TcpProxyOptions = {}): Promise<TcpProxy> {
@@ -61,15 +61,29 @@ export async function startTcpProxy(targetPort: number, { records = true }: TcpP
       if (!held.has(flow.direction)) flow.from.resume();
     });
   };
-  /** Runs behind every chunk that is still held back. */
+  /** Runs in turn, behind everything of this flow that is still held back. */
   const inTurn = (flow: Flow, act: () => void, delay = 0) => {
     const now = performance.now();
-    flow.passesAtMs = Math.max(now + delay, flow.passesAtMs);
-    if (flow.passesAtMs <= now) act();
-    else setTimeout(act, flow.passesAtMs - now);
+    const atMs = Math.max(now + delay, flow.waiting.at(-1)?.atMs ?? 0);
+    if (flow.waiting.length === 0 && atMs <= now) {
+      act();
+      return;
+    }
+    flow.waiting.push({ act, atMs });
+    if (flow.waiting.length === 1) later(flow);
+  };
+  const later = (flow: Flow) => {
+    const [first] = flow.waiting;
+    if (first === undefined) return;
+    // One timer at a time: two of them may end in either order.
+    setTimeout(() => {
+      flow.waiting.shift();
+      first.act();
+      later(flow);
+    }, first.atMs - performance.now());
   };
   const connect = (from: Socket, to: Socket, direction: Direction, connection: number) => {
-    const flow: Flow = { from, to, direction, passesAtMs: 0 };
+    const flow: Flow = { from, to, direction, waiting: [] };
     flows.add(flow);
     if (held.has(direction)) from.pause();
     from.on('data', (chunk: Buffer) => {
