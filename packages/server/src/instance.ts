@@ -352,7 +352,7 @@ function liveInstance(of: {
     status: () => ({
       version: of.deps.version,
       instanceId: of.instances.id,
-      state: 'ready',
+      state: of.deps.state(),
       domain: config.domain,
       brokerDomain: config.brokerDomain,
       profile: config.profile,

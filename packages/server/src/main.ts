@@ -70,7 +70,7 @@ export async function startProgram(
     stores = opened;
     undo.push(() => opened.close());
 
-    const running = await startInstance(config, { stores: opened, tls, log, registry, version: VERSION });
+    const running = await startInstance(config, { stores: opened, tls, log, registry, state: () => state, version: VERSION });
     instance = running;
     undo.push(() => running.stop('drain', config.drain.graceMs));
 

@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import type { AdminOperations } from './admin/operations.ts';
 import type { Config } from './config.ts';
 import type { ProgramLogger } from './observe/log.ts';
+import type { LifecycleState } from './observe/metrics.ts';
 import type { Stores } from './stores.ts';
 import type { TlsCredentials } from './tls-files.ts';
 
@@ -12,6 +13,8 @@ export interface InstanceDeps {
   readonly tls: TlsCredentials;
   readonly log: ProgramLogger;
   readonly registry: Registry;
+  /** Where the program around the instance stands. */
+  state(): LifecycleState;
   /** Version of the program, for XEP-0092 and status. */
   readonly version: string;
 }

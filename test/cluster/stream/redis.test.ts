@@ -409,9 +409,27 @@ describe.skipIf(!hasRedis(true))('start-up checks, delivery.md §2.4', () => {
       'Redis at HOST has appendonly no; durability fsync needs appendonly yes',
     );
     expect(await refusal(server, { durability: { kind: 'replicas', count: 1 } })).toBe(
-      'Redis at HOST has 0 connected replica(s); durability replicas: 1 needs 1',
+      'Redis at HOST has min-replicas-to-write 0; durability replicas: 1 needs 1',
     );
     const redis = await connect(server.url, { durability: { kind: 'memory' } });
+    redis.close();
+  });
+
+  it('wait for a replica that is still to come, as after a failover', async () => {
+    const primary = await start(['--min-replicas-to-write', '1']);
+    const log = recordedLog();
+    const opening = RedisConnections.open(
+      {
+        servers: { kind: 'standalone', url: primary.url },
+        keyPrefix: 'x:',
+        durability: { kind: 'replicas', count: 1 },
+      },
+      { log, retryMs: 20 },
+    );
+    await until('it is said', () => log.lines.some((line) => JSON.stringify(line).includes('0 connected replica(s)')));
+    await start(['--replicaof', primary.host, String(primary.port)]);
+    const redis = await opening;
+    expect(redis.durability).toEqual({ kind: 'replicas', count: 1 });
     redis.close();
   });
 

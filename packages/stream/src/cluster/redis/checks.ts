@@ -28,7 +28,7 @@ export function parseInfo(text: string): ReadonlyMap<string, string> {
 /**
  * Judges a primary before it is used, and settles what `auto` durability means for it.
  *
- * @throws RedisRefused with the setting to change
+ * @throws RedisRefused with the setting to change; another Error for what passes when one waits
  */
 export function decideDurability(facts: PrimaryFacts, asked: Durability | 'auto', log: Logger): Durability {
   const { at, version } = facts;
@@ -67,11 +67,6 @@ export function decideDurability(facts: PrimaryFacts, asked: Durability | 'auto'
       }
       return asked;
     case 'replicas':
-      if (facts.connectedReplicas < asked.count) {
-        throw new RedisRefused(
-          `Redis at ${at} has ${facts.connectedReplicas} connected replica(s); durability replicas: ${asked.count} needs ${asked.count}`,
-        );
-      }
       if (facts.minReplicasToWrite === undefined) {
         log.warn(
           { redis: at },
@@ -80,6 +75,12 @@ export function decideDurability(facts: PrimaryFacts, asked: Durability | 'auto'
       } else if (facts.minReplicasToWrite < asked.count) {
         throw new RedisRefused(
           `Redis at ${at} has min-replicas-to-write ${facts.minReplicasToWrite}; durability replicas: ${asked.count} needs ${asked.count}`,
+        );
+      }
+      // Set up as it should be, and they will be back: after a failover the old primary is still to return as a replica.
+      if (facts.connectedReplicas < asked.count) {
+        throw new Error(
+          `${facts.connectedReplicas} connected replica(s), durability replicas: ${asked.count} needs ${asked.count}`,
         );
       }
       return asked;

@@ -105,7 +105,10 @@ export class RedisConnections {
         if (performance.now() - saidAtMs >= REMIND_MS) {
           saidAtMs = performance.now();
           const why = failures[0] ?? error;
-          log.warn({ redis: at, err: (why as Error).message }, 'Redis does not answer; waiting for it, not ready until it does');
+          log.warn(
+            { redis: at, err: (why as Error).message },
+            'Redis cannot be used yet; waiting for it, not ready until it can',
+          );
         }
         await sleep(options.retryMs ?? 500, undefined, signal === undefined ? {} : { signal });
       }
