@@ -51,6 +51,7 @@ export class Bells {
     this.#deps = deps;
     this.#stopListening = deps.connections.onSlotsRefreshed(() => this.#place());
     this.#timer = setInterval(() => this.#ping(), PING_MS).unref();
+    for (const place of deps.connections.places) this.#at(place); // connected before the first topic is followed
   }
 
   close(): void {
