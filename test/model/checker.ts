@@ -5,9 +5,10 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Element } from '@xmpp-grid/stream';
-import type { RawClient } from '../support/raw-client.ts';
+import { RawClient } from '../support/raw-client.ts';
 import type { TestInstance } from '../support/start-instance.ts';
-import { type Expectation, ExpectedDelivery, type ModelSession } from './expected-delivery.ts';
+import { type Expectation, ExpectedDelivery, type KnownTopics, type ModelSession } from './expected-delivery.ts';
+import { MarkerTopic } from './marker-topic.ts';
 import { lineOf, nextOperation, type Operation, opening, PARTIES, Random, ROLES, rolesSetting } from './operations.ts';
 import { bareOf, type Fields, type LogEntry, type Outcome, ReferenceBroker, type Request } from './reference.ts';
 import { answerLine, authorizationXml, hear, publishedId, requestXml } from './wire.ts';
@@ -19,6 +20,8 @@ const ARRIVAL_MS = 6_000;
 const REPLAY_ARRIVAL_MS = 1_000;
 /** A stream ends when `<r/>` stays unanswered for 60 s (delivery.md §6.1): on a slow machine clients answer before that. */
 const ANSWER_MS = 30_000;
+/** A marker event that not all have heard by then is followed by another. */
+const MARKER_AGAIN_MS = 100;
 /** Runs of one cut-down; a script of 200 operations needs about a third. */
 const MOST_REPLAYS = 150;
 
@@ -77,6 +80,8 @@ interface Connected {
   acknowledged: number;
   /** When the server asked for a count that it did not get yet. */
   askedAtMs: number | undefined;
+  /** The newest marker event that it heard. */
+  marker: number;
 }
 
 /** One sequence of operations on fresh accounts and topics. */
@@ -96,6 +101,8 @@ class Episode {
   readonly #rests = new Random(episodes);
   #published: { by: string; serial: number; request: Request; type: 'get' | 'set'; xml: string; got: string } | undefined;
   #serial = 0;
+  /** With several instances. */
+  #markerTopic: MarkerTopic | undefined;
   #markers = 0;
   #notifications = 0;
 
@@ -111,7 +118,7 @@ class Episode {
       roles: ROLES,
       roleOf: (name) => PARTIES[name]?.role ?? 'platform',
     });
-    this.#delivery = new ExpectedDelivery(domain);
+    this.#delivery = new ExpectedDelivery(domain, grid.instances.length > 1);
   }
 
   get broker(): ReferenceBroker {
@@ -132,13 +139,24 @@ class Episode {
 
   /** Makes the accounts. */
   async open(): Promise<void> {
-    for (const [name, { role }] of Object.entries(PARTIES)) {
-      await this.#instance(0).addPlatform(this.#prefix + name, { role });
-    }
+    const first = this.#instance(0);
+    for (const [name, { role }] of Object.entries(PARTIES)) await first.addPlatform(this.#prefix + name, { role });
+    if (this.#grid.instances.length === 1) return;
+    await first.addPlatform(`${this.#prefix}marker`);
+    const accounts = Object.keys(PARTIES).map((name) => `${this.#prefix}${name}@${first.domain}`);
+    this.#markerTopic = await MarkerTopic.open(await this.#enter(first, 'marker'), first.broker, this.#prefix, accounts);
+  }
+
+  /** Logs in on this instance with an account that may have been made on another. */
+  async #enter({ port, domain, certificates }: TestInstance, name: string, resource?: string): Promise<RawClient> {
+    const user = this.#prefix + name;
+    const bound = resource === undefined ? {} : { resource };
+    return await RawClient.login({ port, domain, ca: certificates.ca.certificate, user, password: user, ...bound });
   }
 
   async close(): Promise<void> {
     for (const { client } of this.#connections.values()) client.kill();
+    this.#markerTopic?.close();
   }
 
   /** Performs one operation on both sides; undefined when they agree, or when it makes no sense here. */
@@ -194,6 +212,13 @@ class Episode {
     }
   }
 
+  get #topics(): KnownTopics {
+    return {
+      exists: (node) => this.#broker.look(node) !== undefined,
+      movedTo: (node) => this.#broker.movedTo(node),
+    };
+  }
+
   #connection(by: string): Connected {
     return this.#connections.get(by) as Connected;
   }
@@ -207,16 +232,13 @@ class Episode {
   async #login(name: string, resource: string, hasSm: boolean, hasPresence: boolean): Promise<string | undefined> {
     this.#count(`login${hasSm ? ' with stream management' : ''}`);
     const by = `${name}/${resource}`;
-    const client = await this.#instance(this.#serial).login(this.#prefix + name, { resource });
+    const client = await this.#enter(this.#instance(this.#serial), name, resource);
     const connected = this.#connect(by, client);
     if (hasSm) {
       client.send(`<enable xmlns='${SM}' resume='true'/>`);
       connected.smId = (await client.next(({ name: its }) => its === 'enabled', '<enabled/>')).attrs.id as string;
     }
-    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name), {
-      exists: (node) => this.#broker.look(node) !== undefined,
-      movedTo: (node) => this.#broker.movedTo(node),
-    });
+    this.#delivery.login(name, resource, hasSm, this.#broker.waitingFor(name), this.#topics);
     if (hasPresence) client.send('<presence/>');
     // The first request to the Broker at the latest makes the session a receiver (delivery.md §4.2).
     return await this.#request(by, { verb: 'subscriptions' });
@@ -230,6 +252,7 @@ class Episode {
       places: new WeakMap(),
       acknowledged: 0,
       askedAtMs: undefined,
+      marker: 0,
     };
     this.#connections.set(by, connected);
     client.keepsBytes = false;
@@ -242,7 +265,9 @@ class Episode {
         client.send(`<iq type='result' id='${element.attrs.id}' to='${element.attrs.from ?? client.domain}'/>`);
         return true;
       }
-      return element.name === 'presence';
+      const marker = element.name === 'message' ? this.#markerTopic?.numberIn(element) : undefined;
+      connected.marker = Math.max(connected.marker, marker ?? 0);
+      return element.name === 'presence' || marker !== undefined;
     };
     return connected;
   }
@@ -287,7 +312,7 @@ class Episode {
     const answer = await client.next(({ name }) => name === 'resumed' || name === 'failed', '<resumed/>');
     if (answer.name !== 'resumed') return `the stream does not resume: ${answer}`;
     client.jid = old.client.jid;
-    this.#delivery.resume(session, saysAll);
+    this.#delivery.resume(session, saysAll, this.#topics);
     return undefined;
   }
 
@@ -361,6 +386,25 @@ class Episode {
     await client.iq('get', "<ping xmlns='urn:xmpp:ping'/>", this.#instance(0).broker, `marker-${++this.#markers}`);
   }
 
+  /** All of them have heard what led here. */
+  async #hearMarker(sessions: readonly ModelSession[]): Promise<void> {
+    const deadline = Date.now() + ARRIVAL_MS;
+    for (;;) {
+      const number = await this.#markerTopic?.publish();
+      if (number === undefined) return;
+      // Who just came may not be there for the first.
+      const again = Date.now() + MARKER_AGAIN_MS;
+      for (;;) {
+        const deaf = sessions.filter(({ name, resource }) => this.#connection(`${name}/${resource}`).marker < number);
+        if (deaf.length === 0) return;
+        if (Date.now() > deadline)
+          throw new Error(`${deaf.map(({ name, resource }) => `${name}/${resource}`).join()} hear no marker`);
+        if (Date.now() > again) break;
+        await sleep(2);
+      }
+    }
+  }
+
   #take(client: RawClient, wants: (element: Element) => boolean): Element | undefined {
     const index = client.inbox.findIndex((element) => element.name === 'message' && wants(element));
     return index < 0 ? undefined : client.inbox.splice(index, 1)[0];
@@ -368,6 +412,7 @@ class Episode {
 
   async #compareMessages(): Promise<string | undefined> {
     const live = this.#delivery.sessions.filter(({ isBroken }) => !isBroken);
+    await this.#hearMarker(live);
     const found = await Promise.all(live.map((session) => this.#compareSession(session)));
     return found.find((each) => each !== undefined);
   }
@@ -401,11 +446,19 @@ class Episode {
     const bare = `${session.name}@${this.#broker.domain}`;
     const lane = (each: Expectation) =>
       each.node === heard.node && (each.to === heard.to || (each.to === undefined && bareOf(heard.to) === bare));
-    const fits = ({ says, type, mayBeGap, entry }: Expectation) => {
-      const isSaid =
-        heard.says === 'gap' ? mayBeGap === true && heard.type === 'normal' : says.includes(heard.says) && type === heard.type;
+    const isNow = heard.says === this.#broker.configurationOf(heard.node);
+    const fits = ({ says, type, mayBeGap, isLate, entry }: Expectation) => {
+      if (heard.says === 'gap') {
+        if (mayBeGap !== true || heard.type !== 'normal') return false;
+      } else if (isLate === true && heard.says.startsWith('delete') && heard.number === undefined) {
+        // delivery.md §1.5: told from what is left of the topic
+        return says.includes(heard.says) && heard.type === 'normal';
+      } else {
+        const isThen = says.includes(heard.says) || (isLate === true && isNow && says[0]?.startsWith('configuration') === true);
+        if (!isThen || type !== heard.type) return false;
+      }
       const number = entry === undefined ? undefined : this.#numbers.get(entry);
-      return isSaid && (number === undefined || heard.number === undefined || number === heard.number);
+      return number === undefined || heard.number === undefined || number === heard.number;
     };
     const fitting = session.expected.filter((each) => lane(each) && fits(each));
     if (fitting.length === 0) {
@@ -420,7 +473,7 @@ class Episode {
     const isDue = (each: Expectation) => !each.isOptional && each.entry?.isWithdrawn !== true;
     const known = fitting.find(({ entry }) => entry !== undefined && this.#numbers.has(entry));
     const found = known ?? fitting.find((each) => isDue(each) && !before(each).some(isDue)) ?? (fitting[0] as Expectation);
-    if (found.entry !== undefined) {
+    if (found.entry !== undefined && !(found.isLate === true && heard.says.startsWith('delete'))) {
       if (heard.number === undefined) return `${by} hears ${what} without its place in the log`;
       this.#numbers.set(found.entry, heard.number);
     }
@@ -443,7 +496,8 @@ class Episode {
     const content = `${heard.to} ${heard.node} ${heard.says}`;
     const before = this.#messageIds.get(heard.id);
     this.#messageIds.set(heard.id, content);
-    // A repeat may leave the payload out after the configuration changed.
+    // A repeat may leave the payload out after the configuration changed, or bring the configuration of now.
+    if (heard.says.startsWith('configuration')) return undefined;
     if (before === undefined || before.startsWith(content) || content.startsWith(before)) return undefined;
     return `${by} hears one message id for "${before}" and "${content}"`;
   }
@@ -560,7 +614,7 @@ export async function check(grid: Grid, seed: number, total: number, say: (line:
     const failure =
       `seed ${episodeSeed}, profile ${grid.profile}: ${(short?.difference ?? result.difference).what}\n` +
       `${short === undefined ? 'it did not happen again; the whole script:' : 'the shortest script:'}\n${lines}\n` +
-      `again: npm run model -- --seed ${episodeSeed} --operations ${EPISODE_OPERATIONS}`;
+      `again: npm run model -- --seed ${episodeSeed} --operations ${EPISODE_OPERATIONS} --profile ${grid.profile} --instances ${grid.instances.length}`;
     return { operations: done, notifications, counts, failure };
   }
   return { operations: done, notifications, counts, failure: undefined };

@@ -15,6 +15,10 @@ export interface Expectation {
   readonly entry: LogEntry | undefined;
   /** Not wrong if it comes, not missed if it does not. */
   isOptional: boolean;
+  /** It is read from the log again, perhaps: then the configuration that it is told by, or tells, may be that of now. */
+  readonly isLate?: boolean;
+  /** What it may say then. */
+  readonly later?: readonly string[];
   /** A `<gap/>` may come instead, which is a message of its own and not of the topic's type (delivery.md §9.2). */
   readonly mayBeGap?: boolean;
 }
@@ -38,16 +42,27 @@ interface Owed {
   readonly acknowledgedBy: Set<ModelSession>;
 }
 
+const late = (expected: Expectation): Expectation => ({ ...expected, says: expected.later ?? expected.says, isLate: true });
+
+/** Which topics there are, and where others went. */
+export interface KnownTopics {
+  exists(node: string): boolean;
+  movedTo(node: string): string | undefined;
+}
+
 export class ExpectedDelivery {
   readonly #domain: string;
+  readonly #isShared: boolean;
   readonly #sessions = new Map<string, ModelSession>();
   /** By subscribed bare JID and topic, oldest first. */
   readonly #owed = new Map<string, Owed[]>();
   /** What an account hears, or may hear, at its next login, by bare JID: direct messages kept for it, ends of subscriptions. */
   readonly #late = new Map<string, Expectation[]>();
 
-  constructor(domain: string) {
+  /** `isShared`: of several instances one may not know yet what another has seen acknowledged. */
+  constructor(domain: string, isShared: boolean) {
     this.#domain = domain;
+    this.#isShared = isShared;
   }
 
   get sessions(): readonly ModelSession[] {
@@ -64,13 +79,13 @@ export class ExpectedDelivery {
     for (const { node, jid } of outcome.ended) this.#end(node, jid, outcome);
   }
 
-  /** A new session; `requests` are those that wait for it as an owner, `topics` says which there are and where others went. */
+  /** A new session; `requests` are those that wait for it as an owner. */
   login(
     name: string,
     resource: string,
     hasStreamManagement: boolean,
     requests: readonly Notice[],
-    topics: { exists(node: string): boolean; movedTo(node: string): string | undefined },
+    topics: KnownTopics,
   ): ModelSession {
     const old = this.session(name, resource);
     if (old) this.#drop(old); // its resource is taken over: nothing to resume any more
@@ -85,15 +100,7 @@ export class ExpectedDelivery {
     this.#sessions.set(`${name}/${resource}`, session);
     const bare = this.#bare(name);
     // Of a deletion they need not hear who have to do with a new topic of that name.
-    for (const late of this.#late.get(bare) ?? []) {
-      const redirect = topics.movedTo(late.node);
-      const isMoved = late.says[0] === 'delete' && redirect !== undefined;
-      session.expected.push({
-        ...late,
-        says: isMoved ? [`delete ${redirect}`, 'delete'] : late.says,
-        isOptional: late.isOptional || topics.exists(late.node),
-      });
-    }
+    for (const kept of this.#late.get(bare) ?? []) session.expected.push(this.#asTold(kept, topics));
     this.#late.delete(bare);
     for (const request of requests) session.expected.push({ ...request, to: undefined, isOptional: false }); // §8.6
     for (const [key, list] of this.#owed) {
@@ -102,6 +109,7 @@ export class ExpectedDelivery {
         if (owed.notice.entry?.isWithdrawn === true) continue;
         session.expected.push({
           ...owed.notice,
+          isLate: true,
           isOptional: owed.isUncertain || owed.acknowledgedBy.size > 0 || owed.notice.entry?.isDoubtful === true,
           // delivery.md §9.2: what was not kept is a gap, unless the ring still has it (§4.3)
           mayBeGap: owed.notice.entry?.isKept === false,
@@ -132,11 +140,16 @@ export class ExpectedDelivery {
   }
 
   /** What comes again: everything after what the client says it has (XEP-0198 §5). */
-  resume(session: ModelSession, saysAll: boolean): void {
+  resume(session: ModelSession, saysAll: boolean, topics: KnownTopics): void {
     session.isBroken = false;
     if (saysAll) this.acknowledge(session);
-    const again = session.unacknowledged.splice(0);
+    const again = session.unacknowledged.splice(0).map(late);
     session.expected = [...again, ...session.expected].filter(({ entry }) => entry?.isWithdrawn !== true); // delivery.md §6.2
+    if (!this.#isShared) return;
+    // Where it goes on now, what was not kept may not be at hand (§9.2), and it is not known whom a deletion was told (§1.5).
+    session.expected = session.expected.map((each) => ({ ...each, mayBeGap: each.entry?.isKept === false }));
+    const deletions = (this.#late.get(this.#bare(session.name)) ?? []).filter(({ says }) => says[0] === 'delete');
+    for (const each of deletions) session.expected.push({ ...this.#asTold(each, topics), isOptional: true });
   }
 
   /** The session got its own message back, which is a stanza like others when it has to be sent again. */
@@ -172,16 +185,16 @@ export class ExpectedDelivery {
     const recipients = isFull ? all.filter(({ resource }) => notice.to === `${bare}/${resource}`) : all;
     const isForm = notice.says[0]?.startsWith('form ') === true;
     for (const session of recipients) {
-      // Later only the configuration of then or now may say whether the payload goes with it.
-      const says = session.isBroken ? notice.says : notice.says.slice(0, 1);
-      session.expected.push({ ...notice, says, isOptional: false });
+      // Only later the configuration of then or now may say whether the payload goes with it.
+      const expected = { ...notice, says: notice.says.slice(0, 1), later: notice.says, isOptional: false };
+      session.expected.push(session.isBroken ? late(expected) : expected);
     }
     if (notice.entry === undefined) {
       if (recipients.length > 0 || isForm) return;
-      const late: Expectation = { ...notice, isOptional: true };
+      const kept: Expectation = { ...notice, isOptional: true };
       // RFC 6121 §8.5.3.2: another resource may get it instead, or it is kept.
-      if (all.length > 0) for (const session of all) session.expected.push({ ...late });
-      else this.#later(bare, late);
+      if (all.length > 0) for (const session of all) session.expected.push({ ...kept });
+      else this.#later(bare, kept);
       return;
     }
     if (isFull || notice.type === 'headline') return; // delivery.md §4.1, §9.2: nothing is kept
@@ -193,6 +206,17 @@ export class ExpectedDelivery {
       isUncertain: recipients.some(({ hasStreamManagement }) => !hasStreamManagement),
       acknowledgedBy: new Set(),
     });
+  }
+
+  /** What was kept, as it is told now. */
+  #asTold(kept: Expectation, topics: KnownTopics): Expectation {
+    const redirect = topics.movedTo(kept.node);
+    const isMoved = kept.says[0] === 'delete' && redirect !== undefined;
+    return {
+      ...kept,
+      says: isMoved ? [`delete ${redirect}`, 'delete'] : kept.says,
+      isOptional: kept.isOptional || topics.exists(kept.node),
+    };
   }
 
   #later(bare: string, expectation: Expectation): void {
@@ -215,11 +239,11 @@ export class ExpectedDelivery {
       }
     }
     const bare = bareOf(jid);
-    const late = { node, type: 'normal', entry: undefined, isOptional: true };
-    if (isAway || (list ?? []).length > 0) this.#later(bare, { ...late, to: jid, says: [`subscription ${jid} none`] });
+    const told = { node, type: 'normal', entry: undefined, isOptional: true };
+    if (isAway || (list ?? []).length > 0) this.#later(bare, { ...told, to: jid, says: [`subscription ${jid} none`] });
     // delivery.md §1.5: told at a login until it is known to have been told; where it went only while the tombstone lasts
     const isDue = isAway && jid === bare && deletion?.entry !== undefined && deletion.type !== 'headline';
-    this.#later(bare, { ...late, to: undefined, says: ['delete'], isOptional: !isDue });
+    this.#later(bare, { ...told, to: undefined, says: ['delete'], isOptional: !isDue });
   }
 
   #drop(session: ModelSession): void {
@@ -229,7 +253,10 @@ export class ExpectedDelivery {
     for (const [key, list] of this.#owed) {
       if (!key.startsWith(`${bare} `)) continue;
       const last = list.findLastIndex(({ acknowledgedBy }) => acknowledgedBy.has(session));
-      if (last >= 0) this.#owed.set(key, list.slice(last + 1));
+      if (last < 0) continue;
+      // Elsewhere it may be read before that: then it comes once more (delivery.md §5.4).
+      if (this.#isShared) for (const owed of list.slice(0, last + 1)) owed.isUncertain = true;
+      else this.#owed.set(key, list.slice(last + 1));
     }
     // Direct messages that were never acknowledged may reach the account otherwise (XEP-0198 §5).
     for (const each of [...session.unacknowledged, ...session.expected]) {

@@ -4,23 +4,19 @@
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTestInstance, type TestInstance } from '../support/start-instance.ts';
-import { check, type Grid, replay, SETTINGS, tableOf } from './checker.ts';
+import { check, replay, tableOf } from './checker.ts';
 import type { Operation } from './operations.ts';
+import { type RunningGrid, startGrid } from './start-grid.ts';
 
 describe.each([
   ['grid', 1, 1_200],
   ['compat', 1_001, 800],
 ] as const)('a Broker of profile %s does what the model does (G-039)', (profile, seed, operations) => {
-  let instance: TestInstance;
-  let grid: Grid;
+  let grid: RunningGrid;
   beforeAll(async () => {
-    instance = await startTestInstance({ profile, settings: SETTINGS });
-    grid = { instances: [instance], profile };
+    grid = await startGrid(profile);
   });
-  afterAll(async () => {
-    await instance.stop();
-  });
+  afterAll(() => grid.stop());
 
   it(`${operations} operations from seed ${seed}`, { timeout: 120_000 }, async () => {
     const report = await check(grid, seed, operations, (line) => process.stdout.write(`${line}\n`));
@@ -37,7 +33,7 @@ describe.each([
       { do: 'login', by: 'ophelia/r1', sm: false, presence: true },
       { do: 'request', by: 'ophelia/r1', request: { verb: 'create', node: 'a1', fields: { access_model: 'open' } } },
     ];
-    const difference = await replay({ instances: [instance], profile: profile === 'grid' ? 'compat' : 'grid' }, script);
+    const difference = await replay({ ...grid, profile: profile === 'grid' ? 'compat' : 'grid' }, script);
     expect(difference?.what).toContain('unsupported-access-model');
   });
 });

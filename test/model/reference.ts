@@ -199,6 +199,12 @@ export class ReferenceBroker {
     return { affiliations, subscriptions, fields, itemIds: topic.items.map(({ id }) => id) };
   }
 
+  /** What tells the topic's configuration of now (§8.2.5.3). */
+  configurationOf(node: string): string | undefined {
+    const topic = this.#topics.get(node);
+    return topic && this.#configurationEvent(topic);
+  }
+
   /** What a deletion is told with: where the topic went, as long as nobody made it anew (§8.4.2). */
   movedTo(node: string): string | undefined {
     return this.#moved.get(node);
@@ -293,10 +299,7 @@ export class ReferenceBroker {
     // §14.3, delivery.md §8.1: who is not let in any more hears of the end, not of the configuration that brought it
     if (isOtherModel) this.#endForbidden(node, topic);
     if (topic.fields.notify_config === '1') {
-      // §8.2.5.3: with the configuration when payloads are delivered
-      this.#broadcast(node, topic, {
-        says: topic.fields.deliver_payloads === '1' ? `configuration ${this.#shown(topic.fields)}` : 'configuration',
-      });
+      this.#broadcast(node, topic, { says: this.#configurationEvent(topic) });
     }
     this.#evict(node, topic);
     if (isOtherModel) this.#grantWaiting(node, topic);
@@ -419,12 +422,14 @@ export class ReferenceBroker {
       const stored = topic.affiliations.get(bare) ?? 'none';
       const effective = this.#effective(name, topic, bare);
       if (effective === 'none') continue;
-      // Membership by approval is shown where the account has anything to do with the topic.
+      // Membership by approval is shown where the account has anything to do with the topic, or perhaps had (delivery.md §2.7).
       const hasToDo =
         stored !== 'none' || node !== undefined || [...topic.subscriptions.keys()].some((jid) => bareOf(jid) === bare);
       (hasToDo ? must : may).push(`${name} ${effective}`);
     }
-    return [`result ${must.sort().join('; ')}`, ...(may.length === 0 ? [] : [`result ${[...must, ...may].sort().join('; ')}`])];
+    let lists = [must];
+    for (const each of may) lists = lists.flatMap((list) => [list, [...list, each]]);
+    return lists.map((list) => `result ${list.sort().join('; ')}`);
   }
 
   #listAffiliations(who: Asker, node: string): readonly string[] {
@@ -740,6 +745,11 @@ export class ReferenceBroker {
   }
 
   // Configuration
+
+  /** §8.2.5.3: with the configuration when payloads are delivered. */
+  #configurationEvent({ fields }: Topic): string {
+    return fields.deliver_payloads === '1' ? `configuration ${this.#shown(fields)}` : 'configuration';
+  }
 
   #shown(fields: Fields): string {
     return Object.entries(fields)

@@ -2,6 +2,7 @@
 
 import { type Element, NS } from '@xmpp-grid/stream';
 import { errorOf } from '../support/stanzas.ts';
+import { isMarkerNode } from './marker-topic.ts';
 import { type Entry, type Fields, payloadXml, type Request } from './reference.ts';
 
 const escapeXml = (text: string): string => text.replace(/[&<>'"]/g, (character) => `&#${character.charCodeAt(0)};`);
@@ -112,6 +113,7 @@ export function answerLine(request: Request, answer: Element, labelOf: (id: stri
   const list = body?.getChildElements()[0];
   const entries = (name: 'subscription' | 'affiliation', withNode: boolean): string =>
     (list?.getChildElements() ?? [])
+      .filter(({ attrs }) => !isMarkerNode(attrs.node as string | undefined))
       .map(({ attrs }) =>
         [
           ...(withNode ? [attrs.node ?? list?.attrs.node] : []),
