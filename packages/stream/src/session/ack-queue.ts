@@ -43,6 +43,11 @@ export class AckQueue {
     this.#stanzaBytes += bytes.length;
   }
 
+  /** Whether an entry of that topic is unacknowledged. */
+  holds(topic: string): boolean {
+    return this.#what.some((what, i) => i >= this.#first && !Buffer.isBuffer(what) && what.topic === topic);
+  }
+
   /** Whether `h` names something that was sent and not acknowledged before. */
   canAcknowledge(h: number): boolean {
     return (h - this.#acknowledged) >>> 0 <= this.length;

@@ -79,6 +79,12 @@ export class Acknowledgements {
     return this.#queue === undefined ? this.#sincePing !== undefined || this.#behindPing !== undefined : this.#queue.length > 0;
   }
 
+  /** Whether an entry of that topic was sent and not acknowledged. */
+  holds(topic: string): boolean {
+    if (this.#queue !== undefined) return this.#queue.holds(topic);
+    return this.#sincePing?.has(topic) === true || this.#behindPing?.has(topic) === true;
+  }
+
   entrySent(owner: Redeliverable, ref: EntryRef): void {
     if (this.#queue !== undefined) {
       this.#queue.pushEntry(owner, ref);

@@ -39,8 +39,9 @@ interface ResumeRequest {
   readonly id: string;
   readonly smId: string;
   readonly account: string;
-  /** Who asks. */
+  /** Who asks, and whom. */
   readonly from: string;
+  readonly owner: string;
 }
 
 type Outcome = 'handed-over' | 'unknown' | 'no-answer';
@@ -218,11 +219,12 @@ export class HandOver {
       );
   }
 
-  async #handOut({ smId, account }: ResumeRequest): Promise<Outcome> {
+  async #handOut({ smId, account, owner }: ResumeRequest): Promise<Outcome> {
     const session = this.#host.byResumeId(smId);
     if (session === undefined) {
-      const departed = [...(this.#departed.get(account) ?? [])];
-      return departed.some((each) => each.smId === smId) ? 'handed-over' : 'unknown';
+      if (this.#departed.get(account)?.some((each) => each.smId === smId)) return 'handed-over';
+      // Left behind by an instance that is gone: what became of its sessions is in the store.
+      return owner === this.#parts.instanceId() ? 'unknown' : 'no-answer';
     }
     // The id alone proves nothing: it must be the same account (RFC 8600 §8.2.2).
     if (session.jid.bareString !== account) return 'unknown';
@@ -306,7 +308,8 @@ export class HandOver {
     const id = randomText(9);
     const answer = new Promise<Outcome>((resolve) => this.#asked.set(id, resolve));
     try {
-      const request: ResumeRequest = { id, smId, account: account.bareString, from: this.#parts.instanceId() };
+      const from = this.#parts.instanceId();
+      const request: ResumeRequest = { id, smId, account: account.bareString, from, owner: instanceId };
       const outcome = await this.#parts.inboxes.send(instanceId, { kind: 'resume-request', body: JSON.stringify(request) });
       return outcome === 'sent' ? ((await within(ANSWER_MS, answer)) ?? 'no-answer') : 'no-answer';
     } finally {

@@ -65,6 +65,12 @@ export interface SessionPort {
    * `body` the part shared by all. Never refuses: callers ask `isWritable` first.
    */
   sendEntry(prefix: Buffer, body: Buffer, owner: Redeliverable, ref: EntryRef): void;
+  /**
+   * The session may no longer hear of a topic (`EntryRef.topic`): nothing of it that has not been handed to the socket
+   * leaves (delivery.md §8.1). Where that cannot be taken back alone, as counts would not fit, the stream ends and the
+   * session may be resumed.
+   */
+  withdraw?(topic: string): void;
   /** Queues a stanza that belongs to no log; over 1 MiB of such bytes the stream ends (`slow-consumer`). */
   sendStanza(stanza: Element | Buffer): void;
 }

@@ -182,6 +182,13 @@ export class Session implements SessionPort, StreamHandler {
     this.#acks.stanzaSent();
   }
 
+  withdraw(topic: string): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.isClosing || stream.outbox.unwritten === 0 || !this.#acks.holds(topic)) return;
+    stream.outbox.discard();
+    this.#loseStream('right-cut', new StreamError('reset', { text: 'you may no longer hear of a topic; log in again' }));
+  }
+
   #endSlow(): void {
     this.end(
       'slow-consumer',
@@ -365,8 +372,9 @@ export class Session implements SessionPort, StreamHandler {
     if (!this.#isAlive) return;
     this.#acks.streamEnded();
     // XEP-0198 §7: only a stream that was not closed cleanly is kept.
-    const canResume = this.resumeId !== undefined && (reason === 'connection-lost' || reason === 'idle-timeout');
-    if (!canResume || (wasClean && reason !== 'idle-timeout')) {
+    const isOurs = reason === 'idle-timeout' || reason === 'right-cut';
+    const canResume = this.resumeId !== undefined && (reason === 'connection-lost' || isOurs);
+    if (!canResume || (wasClean && !isOurs)) {
       this.#over(reason);
       return;
     }

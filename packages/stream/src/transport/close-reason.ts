@@ -20,6 +20,7 @@ export const CLOSE_REASONS = [
   'account-removed',
   'role-changed',
   'credential-cut', // another password, or a certificate that is no longer bound
+  'right-cut', // the right to a topic, while its events waited to be written
   'certificate-expired',
   'resumed-elsewhere',
   'too-many-connections',

@@ -79,6 +79,11 @@ export class Outbox implements Stopped {
     return this.#bytes + this.#socket.writableLength;
   }
 
+  /** Bytes that were not even handed to the socket. */
+  get unwritten(): number {
+    return this.#bytes;
+  }
+
   push(part: Buffer): void {
     if (this.#isClosed) return;
     this.#parts.push(part);
