@@ -125,6 +125,21 @@ describe('an instance that may not serve, delivery.md §7.2', () => {
     expect(await store.position(NODE, ALICE)).toMatchObject({ seq: 2 });
   });
 
+  it('looks at its sessions again when it is back: what others told its former id is lost', async () => {
+    const carol = 'carol@grid.example';
+    const delivery = start('one');
+    const [session, leaver] = [await live(delivery, `${carol}/a`), await live(delivery, `${BOB}/b`)];
+    await subscribe(store, NODE, carol);
+    await commit(store, NODE, { kind: 'own-subscription', jid: BOB, state: 'none', stampMs: T0 });
+    await publish(store, NODE, 'one');
+    delivery.rejoined();
+    await has(session, 1);
+    await until(() => delivery.stats().cursors === 1, 'the other cursor to end');
+    await publish(store, NODE, 'two');
+    await has(session, 2);
+    expect(seqs(leaver)).not.toContain(2);
+  });
+
   it('who left meanwhile gets its number written afterwards', async () => {
     let mayServe = true;
     const delivery = start('one', { mayServe: () => mayServe });

@@ -27,6 +27,8 @@ const ROUNDS_AFTER_MOVE = 3;
 const RETRY_MS = 1_000;
 /** How often an instance that may not serve asks whether it may again. */
 const SERVE_MS = 20;
+/** Sessions that are looked at again at a time. */
+const SESSIONS_AT_ONCE = 8;
 /** Topics that are looked at for one session at a time. */
 const LOOKS_AT_ONCE = 16;
 
@@ -143,12 +145,22 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
 
   // What the instance tells
 
-  /** This instance has a new id after fencing: delegations go on under it (delivery.md §7.2). */
+  /**
+   * This instance has a new id after fencing, and its sessions are claimed under it: delegations go on under the new id, and
+   * all sessions are looked at again, since what others told the former one is lost (delivery.md §7.2).
+   */
   rejoined(): void {
     for (const feed of this.#feeds.values()) {
       feed.forgetStored();
       feed.goOn();
     }
+    const receivers = [...this.#receivers.values()].filter(isStarted).values();
+    const look = async () => {
+      for (const receiver of receivers) {
+        await this.#untilDone(() => this.#judgeReceiver(receiver), { jid: receiver.fullJid });
+      }
+    };
+    for (let i = 0; i < SESSIONS_AT_ONCE; i += 1) void look();
   }
 
   #mayServe(): boolean {
