@@ -104,7 +104,7 @@ export class Following {
       mustReadAgain: false,
       timer: undefined,
       checkedAtMs: performance.now(),
-      activeAtMs: performance.now(),
+      activeAtMs: Number.NEGATIVE_INFINITY,
       readFor: -1,
       isDoubtful: false,
     };
@@ -153,6 +153,7 @@ export class Following {
   own(node: string, entries: readonly LogEntry[], record: TopicRecord): boolean {
     const tail = this.#tails.get(node);
     if (!tail) return false;
+    tail.activeAtMs = performance.now();
     for (const entry of entries) this.#keep(tail, entry);
     if (!tail.record) return true;
     if (record.head.seq > tail.record.head.seq) tail.record = record;

@@ -55,13 +55,14 @@ export class HeadChecks<T extends Checked> {
   /** To be checked as soon as the budget allows it. */
   due(topics: Iterable<T>): void {
     const activeSinceMs = performance.now() - ACTIVE_MS;
+    const active: T[] = [];
     for (const topic of topics) {
-      if (topic.activeAtMs > activeSinceMs) {
-        this.#quiet.delete(topic);
-        this.#active.add(topic);
-      } else if (!this.#active.has(topic)) {
-        this.#quiet.add(topic);
-      }
+      if (topic.activeAtMs > activeSinceMs) active.push(topic);
+      else if (!this.#active.has(topic)) this.#quiet.add(topic);
+    }
+    for (const topic of active.sort((a, b) => b.activeAtMs - a.activeAtMs)) {
+      this.#quiet.delete(topic);
+      this.#active.add(topic);
     }
     void this.#run();
   }
