@@ -312,7 +312,11 @@ export class StreamInstance {
     );
   }
 
-  /** Publishes to the shared log; only the sessions here are handed it, `deliver` hands it out on others. */
+  async closeInbox(): Promise<void> {
+    await this.#inbox?.close();
+  }
+
+  /** Hands out what is new in the shared log to the sessions here. */
   deliver(): void {
     this.#keeper.deliver();
   }

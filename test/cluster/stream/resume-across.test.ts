@@ -3,53 +3,12 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RawClient } from '../../support/raw-client.ts';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
 import { account, publish, type Shared, StreamInstance, sharedInProcess, sharedOnRedis } from '../../support/stream-cluster.ts';
+import { ask, enabled, ids, refused, resumed, SM } from './sm-client.ts';
 import { recordedLog, until } from './support.ts';
 
 /** XEP-0198 over several instances: resumption on any, hand-over at a stop (X-028, G-050, G-059, M-01; delivery.md §6). */
 
-const SM = 'urn:xmpp:sm:3';
 let redis: TestRedis | undefined;
-const ids = (client: RawClient): string[] =>
-  client.inbox.filter((element) => element.name === 'message').map((element) => element.attrs.id as string);
-
-interface Enabled {
-  readonly client: RawClient;
-  readonly id: string;
-}
-
-async function enabled(instance: StreamInstance, name: string): Promise<Enabled> {
-  const client = await instance.login(name, 'r');
-  client.send(`<enable xmlns='${SM}' resume='true'/>`);
-  const reply = await client.next((element) => element.name === 'enabled', '<enabled/>');
-  return { client, id: reply.attrs.id as string };
-}
-
-/** Asks to resume; resolves with `<resumed/>`, `<failed/>` or the stream error. */
-async function ask(instance: StreamInstance, name: string, id: string, h: number) {
-  const client = await instance.authenticated(name);
-  client.jid = `${name}@localhost/r`;
-  client.send(`<resume xmlns='${SM}' previd='${id}' h='${h}'/>`);
-  const reply = await client.next(
-    ({ name: each }) => ['resumed', 'failed', 'stream:error'].includes(each),
-    'an answer to <resume/>',
-  );
-  return { client, reply };
-}
-
-async function resumed(instance: StreamInstance, name: string, id: string, h: number): Promise<RawClient> {
-  const { client, reply } = await ask(instance, name, id, h);
-  expect(reply.name).toBe('resumed');
-  expect(reply.attrs.previd).toBe(id);
-  return client;
-}
-
-async function refused(instance: StreamInstance, name: string, id: string, h = 0): Promise<RawClient> {
-  const { client, reply } = await ask(instance, name, id, h);
-  expect(reply.name).toBe('failed');
-  expect(reply.getChild('item-not-found')).toBeDefined();
-  return client;
-}
-
 describe.each([
   ['embedded twins', () => sharedInProcess(recordedLog()), true],
   ['one Redis', () => sharedOnRedis((redis as TestRedis).url, recordedLog()), hasRedis()],
@@ -307,6 +266,29 @@ describe.each([
         await until('it came', () => ids(client).includes('e1'));
       });
 
+      it('delivery.md §8.1 events of a topic whose right was cut do not leave the outbox', async () => {
+        const { client, id } = await enabled(a, 'reader');
+        client.socket.pause();
+        const [session] = a.sessions.ofAccount(account('reader'));
+        for (let i = 1; session!.isWritable; i++) {
+          everywhere('x'.repeat(8_000));
+          if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+        }
+        session!.withdraw('another');
+        expect(session!.isConnected).toBe(true);
+        session!.withdraw('log');
+        expect(session!.isConnected).toBe(false);
+        for (let seq = 1; seq <= shared.entries.length; seq++) shared.withdrawn.add(seq);
+        client.socket.resume();
+        await client.closed();
+        const whole = ids(client).length;
+        expect(whole).toBeLessThan(shared.entries.length);
+        const back = await resumed(b, 'reader', id, whole);
+        everywhere('after');
+        await back.next((element) => element.attrs.id === `e${shared.entries.length}`);
+        expect(ids(back)).toEqual([]);
+      });
+
       it('delivery.md §8.2 an account that is disabled has nothing to resume', async () => {
         const { client, id } = await enabled(a, 'cut');
         client.kill();
@@ -325,95 +307,6 @@ describe.each([
         expect(await former.client.streamError()).toBe('reset');
         await other.marker();
         await refused(b, 'promoted', former.id);
-      });
-    });
-
-    describe('drain, delivery.md §6.3', () => {
-      it('hands sessions over before their streams end; what came meanwhile is sent after <resumed/>', async () => {
-        const { client, id } = await enabled(a, 'guest');
-        client.tap = ({ name: each }) => each === 'r';
-        everywhere('1');
-        say(client, 'm1');
-        await until('both came', () => ids(client).length === 2);
-        const drained = a.sessions.drain(4_000);
-        expect(await client.streamError()).toBe('system-shutdown');
-        client.send('</stream:stream>');
-        await drained;
-        expect(a.sessions.size).toBe(0);
-        // A is still there: what comes for the session is kept with its state.
-        everywhere('2');
-        say(client, 'm2');
-        sender.send("<message to='guest@localhost' id='bare'><body>x</body></message>");
-        await sender.marker();
-        const back = await resumed(b, 'guest', id, 0);
-        await until('all came', () => ['e2', 'm2', 'bare'].every((each) => ids(back).includes(each)));
-        expect(ids(back).slice(0, 2)).toEqual(['e1', 'm1']);
-        expect(ids(back).sort()).toEqual(['bare', 'e1', 'e2', 'm1', 'm2']);
-        expect(shared.offline.count(account('guest'))).toBe(0);
-      });
-
-      it('what comes after the instance is gone is kept for the account and handed out behind <resumed/>', async () => {
-        const { client, id } = await enabled(a, 'patient');
-        await Promise.all([a.stop(), client.closed()]);
-        say(client, 'm1');
-        await until('it is kept', () => shared.offline.count(account('patient')) === 1);
-        const back = await resumed(b, 'patient', id, 0);
-        await until('it came', () => ids(back).includes('m1'));
-      });
-
-      it('counts what was handled, not what was not read', async () => {
-        const { client, id } = await enabled(a, 'talker');
-        let sent = 0;
-        const stopped = a.stop();
-        while (!client.isClosed) {
-          client.send(`<message to='${sender.jid}' id='t${++sent}'><body>x</body></message>`);
-          await new Promise((resolve) => setTimeout(resolve, 1));
-        }
-        await stopped;
-        const { client: back, reply } = await ask(b, 'talker', id, 0);
-        const handled = Number(reply.attrs.h);
-        for (let i = handled + 1; i <= sent; i++) back.send(`<message to='${sender.jid}' id='t${i}'><body>x</body></message>`);
-        await until('the last came', () => ids(sender).includes(`t${sent}`));
-        expect(ids(sender)).toEqual(Array.from({ length: sent }, (_, i) => `t${i + 1}`));
-      });
-
-      it('resumes where it was hibernating when its instance stopped', async () => {
-        const { client, id } = await enabled(a, 'sleeper');
-        client.kill();
-        await until('A knows', () => [...a.sessions.all()].every((session) => !session.isConnected));
-        say(client, 'm1');
-        await until('A has it', () => [...a.sessions.all()].some((session) => session.sentCount === 1));
-        await a.stop();
-        const back = await resumed(c, 'sleeper', id, 0);
-        await until('it came', () => ids(back).includes('m1'));
-      });
-
-      it('a resource that is bound anew meanwhile cannot be resumed', async () => {
-        const { client, id } = await enabled(a, 'replaced');
-        await Promise.all([a.stop(), client.closed()]);
-        const fresh = await b.login('replaced', 'r');
-        await refused(c, 'replaced', id);
-        await fresh.marker();
-      });
-
-      it('sessions without stream management end with system-shutdown, after they were given what they wait for', async () => {
-        const client = await a.login('plain', 'r');
-        client.send("<iq type='get' id='q' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
-        const stopped = a.stop();
-        expect(await client.streamError()).toBe('system-shutdown');
-        await stopped;
-        expect(client.inbox.some((element) => element.attrs.id === 'q')).toBe(true);
-        expect(await shared.registry.sessionsOf(account('plain'))).toEqual([]);
-      });
-
-      it('is spread, and done in time', async () => {
-        const clients = await Promise.all(Array.from({ length: 30 }, (_, i) => enabled(a, `many${i}`)));
-        const ended: number[] = [];
-        for (const [i, { client }] of clients.entries()) void client.closed().then(() => ended.push(i));
-        await a.stop(2_000);
-        await until('all ended', () => ended.length === clients.length);
-        await Promise.all(clients.map(({ id }, i) => resumed(i % 2 === 0 ? b : c, `many${i}`, id, 0)));
-        expect(b.sessions.size + c.sessions.size).toBe(clients.length + 1);
       });
     });
   });
