@@ -172,6 +172,23 @@ export class Checker {
     return (view?.order ?? []).map(({ entryId }) => view?.entries.get(entryId)?.itemId as string);
   }
 
+  /** What a consumer received last of a topic. */
+  lastItemOf(consumer: string, node: string): string | undefined {
+    const view = this.#views.get(consumer)?.get(node);
+    const last = view?.order.at(-1);
+    return last === undefined ? undefined : view?.entries.get(last.entryId)?.itemId;
+  }
+
+  /** Everything that a consumer received, each entry once, by topic in order of arrival. */
+  deliveriesOf(consumer: string): Delivery[] {
+    return [...(this.#views.get(consumer) ?? [])].flatMap(([node, { order, entries }]) =>
+      order.map(({ entryId, seq }) => {
+        const { itemId, messageId, firstAtMs, firstIncarnation } = entries.get(entryId) as Received;
+        return { node, seq, entryId, itemId, messageId, atMs: firstAtMs, incarnation: firstIncarnation };
+      }),
+    );
+  }
+
   /** Something breaks now: what consumers repeat is measured from here, where their sessions break later. */
   faultBegins(atMs: number): void {
     this.#begins.push(atMs);

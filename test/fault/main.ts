@@ -3,15 +3,18 @@
  * went wrong.
  *
  *     npm run test:fault -- [--only F1,F4] [--seeds 5] [--first 1] [--short] [--verbose]
+ *     npm run test:fault -- --mass [--platforms 15000]
  */
 
 import { parseArgs } from 'node:util';
 import { stopClusters } from '../support/start-cluster.ts';
+import { massRun } from './mass.ts';
 import { rowOf, tableOf } from './report.ts';
 import { FULL, runScenario, type SeedResult, SHORT } from './scenario.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 
 const USAGE = `usage: npm run test:fault -- [--only ID,ID] [--seeds N (5)] [--first SEED (1)] [--short] [--verbose]
+       npm run test:fault -- --mass [--platforms N (15000)]
        npm run test:fault -- --list
 `;
 const { values } = parseArgs({
@@ -21,6 +24,8 @@ const { values } = parseArgs({
     first: { type: 'string', default: '1' },
     short: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
+    mass: { type: 'boolean', default: false },
+    platforms: { type: 'string', default: '15000' },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -42,6 +47,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
     stopClusters().finally(() => process.exit(130));
   });
+}
+
+if (values.mass) {
+  const wrong = await massRun(Number(values.platforms), seeds[0] as number, say);
+  say(wrong.length === 0 ? 'as promised' : wrong.join('\n'));
+  process.exit(wrong.length === 0 ? 0 : 1);
 }
 
 const rows: string[][] = [];

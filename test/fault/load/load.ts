@@ -1,7 +1,7 @@
 import { seededRandom } from '../../../bench/driver/report-payload.ts';
 import type { ClusterInstance, TestCluster } from '../../support/start-cluster.ts';
 import { until } from '../../support/until.ts';
-import { Checker, type CheckReport } from '../checker.ts';
+import { Checker, type CheckReport, type Delivery } from '../checker.ts';
 import type { Timeline } from '../timeline.ts';
 import { Consumer } from './consumer.ts';
 import type { PlatformOptions } from './platform.ts';
@@ -24,6 +24,8 @@ export interface LoadOptions {
   /** Consumers log in by certificate. */
   readonly external: boolean;
   readonly silenceMs: number;
+  /** Names the item of a provider's publish number `count`; default by topic and provider. */
+  readonly itemId?: (node: string, count: number) => string;
 }
 
 export const DEFAULT_LOAD: LoadOptions = {
@@ -239,6 +241,11 @@ export class Load {
       last = Math.max(last, first);
     }
     return last - sinceMs;
+  }
+
+  /** The log of every topic, as the auditor has it when the run is finished. */
+  log(): Delivery[] {
+    return this.checker.deliveriesOf(this.#auditor.name);
   }
 
   async stop(): Promise<void> {

@@ -9,6 +9,14 @@ const OWNER = `${PUBSUB}#owner`;
 const ANSWER_MS = 30_000;
 const RETRY_MS = 100;
 
+export interface ProviderTarget {
+  readonly broker: string;
+  readonly node: string;
+  /** Mean pause between two publishes, ms. */
+  readonly intervalMs: number;
+  readonly itemId?: (node: string, count: number) => string;
+}
+
 /** Publishes one event after the other, and asks again under the same id until it knows what became of each (delivery.md §2.3). */
 export class Provider {
   readonly platform: Platform;
@@ -23,16 +31,18 @@ export class Provider {
   readonly #broker: string;
   /** Mean pause between two publishes, ms. */
   intervalMs: number;
+  readonly #itemId: (node: string, count: number) => string;
   #isStopping = false;
   #running: Promise<void> | undefined;
   #count = 0;
 
-  constructor(options: PlatformOptions, checker: Checker, to: { broker: string; node: string; intervalMs: number }) {
+  constructor(options: PlatformOptions, checker: Checker, to: ProviderTarget) {
     this.platform = new Platform(options);
     this.#checker = checker;
     this.node = to.node;
     this.#broker = to.broker;
     this.intervalMs = to.intervalMs;
+    this.#itemId = to.itemId ?? ((node, count) => `${node}.${options.user}.${count}`);
   }
 
   async create(node: string): Promise<void> {
@@ -67,7 +77,7 @@ export class Provider {
   async #publishAll(): Promise<void> {
     const { random } = this.platform.options;
     while (!this.#isStopping) {
-      await this.publish(`${this.node}.${this.platform.options.user}.${++this.#count}`);
+      await this.publish(this.#itemId(this.node, ++this.#count));
       await sleep(this.intervalMs * (0.5 + random()));
     }
   }

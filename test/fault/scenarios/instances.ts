@@ -1,4 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import type { ClusterInstance } from '../../support/start-cluster.ts';
 import { until } from '../../support/until.ts';
 import { Checker } from '../checker.ts';
@@ -113,6 +116,38 @@ const freeze: Scenario = {
   },
 };
 
+const fullDisk: Scenario = {
+  id: 'F10',
+  title: 'no room for the audit file',
+  cluster: CLUSTER,
+  expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
+  async inject(run) {
+    const [victim] = run.cluster.instances;
+    if (victim === undefined) throw new Error('a cluster has instances');
+    const audit = join(victim.dataDir, 'audit.jsonl');
+    const owner = await run.load.extraProvider('auditable', `seed-${run.seed}-audit`, new Checker(), victim);
+    await owner.create(`${owner.node}-0`);
+    await run.load.flow(50);
+    run.breaks(`${victim.name} cannot write another byte to a file`);
+    limitFiles(victim.pid, statSync(audit).size);
+    // Policy: the service goes on, what could not be written is counted and told of.
+    for (let i = 1; i <= 10; i++) await owner.create(`${owner.node}-${i}`);
+    await run.load.flow(100);
+    await until('it says so', () => victim.output.some((line) => line.includes('the audit file cannot be written')));
+    limitFiles(victim.pid, undefined);
+    run.repaired('there is room');
+    const before = statSync(audit).size;
+    await owner.create(`${owner.node}-11`);
+    await until('the audit file grows again', () => statSync(audit).size > before);
+  },
+};
+
+/** As on a full disk, a write fails; for this process alone. */
+function limitFiles(pid: number, bytes: number | undefined): void {
+  const { status, stderr } = spawnSync('prlimit', ['--pid', String(pid), `--fsize=${bytes ?? 'unlimited'}:unlimited`]);
+  if (status !== 0) throw new Error(`prlimit: ${stderr}`);
+}
+
 const clock: Scenario = {
   id: 'F11',
   title: 'wall clock of an instance jumps',
@@ -193,8 +228,8 @@ const balancer: Scenario = {
     run.repaired('the other one is there');
     await run.load.flow(200);
     await first?.start();
-    const { port } = run.pick(run.cluster.instances).door;
-    if (!(await refusesHeader(port))) run.wrong.push('a PROXY header from an unlisted source was believed');
+    const { directTlsPort } = run.pick(run.cluster.instances);
+    if (!(await refusesHeader(directTlsPort))) run.wrong.push('a PROXY header from an unlisted source was believed');
   },
 };
 
@@ -211,4 +246,15 @@ function refusesHeader(port: number): Promise<boolean> {
   }).finally(() => socket.destroy()) as Promise<boolean>;
 }
 
-export const INSTANCE_FAULTS: readonly Scenario[] = [kill, drain, rolling, freeze, clock, storm, thousand, stall, balancer];
+export const INSTANCE_FAULTS: readonly Scenario[] = [
+  kill,
+  drain,
+  rolling,
+  freeze,
+  fullDisk,
+  clock,
+  storm,
+  thousand,
+  stall,
+  balancer,
+];
