@@ -28,8 +28,7 @@ export interface SlotPage {
 
 /** What delivery knows of one session. */
 export interface Receiver {
-  /** `withdraw`: the right to a topic was cut; nothing of it that the socket does not have yet leaves any more. */
-  readonly port: SessionPort & { withdraw?(topic: string): void };
+  readonly port: SessionPort;
   /** Bare and full JID. */
   readonly account: string;
   readonly fullJid: string;
@@ -58,6 +57,8 @@ export interface Place {
   readonly at: EntryId;
   readonly sentSeq: number;
   acknowledged: EntryId;
+  /** `Cursor.doubtfulSeq` */
+  readonly doubtfulSeq: number;
 }
 
 export interface EndedCursor {
@@ -131,7 +132,7 @@ export class Cursor {
     if (this.sentSeq > place.seq) this.doubtfulSeq = Math.max(this.doubtfulSeq, this.sentSeq);
     this.at = place;
     this.sentSeq = Math.min(this.sentSeq, place.seq);
-    if (this.acknowledged.seq > place.seq) this.acknowledged = place;
+    if (this.acknowledged.seq >= place.seq) this.acknowledged = place;
   }
 
   /** Everything up to here is acknowledged; what was filtered out counts as acknowledged (delivery.md §5.2). */

@@ -1,4 +1,4 @@
-import type { Availability, EntryRef, Logger, Redeliverable, SessionObserver, SessionPort } from '@xmpp-grid/stream';
+import type { Availability, EntryKeeper, EntryRef, Logger, SessionObserver, SessionPort } from '@xmpp-grid/stream';
 import { effectiveAffiliation, maySubscriptionStand } from '../access/decide.ts';
 import type { TopicPolicy } from '../access/policy.ts';
 import type { EntryId } from '../log/entry.ts';
@@ -62,7 +62,7 @@ export interface DeliveryStats {
  * delivery.md §4, §5). Owns interest, cursors and unwritten positions; when the process dies, the store's positions are at
  * most some seconds behind, and the next session of each account goes on from there.
  */
-export class Delivery implements SessionObserver, Redeliverable, InterestPort {
+export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   readonly #deps: DeliveryDeps;
   readonly #encoder: EventEncoder;
   readonly #pages: PageCache;
@@ -259,7 +259,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     }
   }
 
-  // Sessions that move between instances, delivery.md §6.2
+  // EntryKeeper
 
   /** Where a session stands, for the instance where it goes on: what `arrive` takes. `ended` follows. */
   leave(session: SessionPort): string {
@@ -405,7 +405,8 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
       }
       const place = receiver.restored.get(ref.topic);
       if (place) {
-        if (ref.seq > place.acknowledged.seq && ref.seq <= place.sentSeq) place.acknowledged = ref;
+        const isDoubtful = ref.seq <= place.doubtfulSeq; // what comes after it will count
+        if (!isDoubtful && ref.seq > place.acknowledged.seq && ref.seq <= place.sentSeq) place.acknowledged = ref;
         continue;
       }
       const ended = receiver.ended.get(ref.topic);
@@ -591,6 +592,7 @@ export class Delivery implements SessionObserver, Redeliverable, InterestPort {
     if (restored) {
       cursor.sentSeq = restored.sentSeq;
       cursor.acknowledged = restored.acknowledged;
+      cursor.doubtfulSeq = restored.doubtfulSeq;
     }
     cursor.setsAside = isDurable && this.#strikes.isOut(node, jid, at.seq);
     receiver.restored.delete(key);

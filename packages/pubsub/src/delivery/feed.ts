@@ -459,7 +459,8 @@ export class Feed {
   }
 }
 
-const earlier = (a: EntryId, b: EntryId): EntryId => (b.seq < a.seq ? b : a);
+/** `b` where both have one number: it is known to be the log's. */
+const earlier = (a: EntryId, b: EntryId): EntryId => (b.seq <= a.seq ? b : a);
 
 /** Whether two uids of one number name different entries; one is '' where it is not known. */
 export const isAnotherUid = (a: string, b: string): boolean => a !== '' && b !== '' && a !== b;

@@ -2,10 +2,18 @@
 import type { TopicRecord } from '../store/topic-store.ts';
 import type { Place, Receiver } from './cursor.ts';
 
-/** The last three only while something of the topic is not acknowledged. */
+/** All but the first three only while something of the topic is not acknowledged. */
 type StoredPlace =
   | readonly [key: string, at: number, atUid: string]
-  | readonly [key: string, at: number, atUid: string, sent: number, acknowledged: number, acknowledgedUid: string];
+  | readonly [
+      key: string,
+      at: number,
+      atUid: string,
+      sent: number,
+      acknowledged: number,
+      acknowledgedUid: string,
+      doubtful: number,
+    ];
 /** A topic that was deleted, which the client was told and did not acknowledge. */
 type StoredEnd = readonly [key: string, jid: string, seq: number, record: TopicRecord];
 
@@ -21,9 +29,9 @@ interface StoredPlaces {
  */
 export function placesText(receiver: Receiver): string {
   const places: StoredPlace[] = [];
-  const add = (key: string, { at, sentSeq, acknowledged }: Place) => {
-    if (sentSeq <= acknowledged.seq) places.push([key, at.seq, at.uid]);
-    else places.push([key, at.seq, at.uid, sentSeq, acknowledged.seq, acknowledged.uid]);
+  const add = (key: string, { at, sentSeq, acknowledged, doubtfulSeq }: Place) => {
+    if (sentSeq <= acknowledged.seq && doubtfulSeq === 0) places.push([key, at.seq, at.uid]);
+    else places.push([key, at.seq, at.uid, sentSeq, acknowledged.seq, acknowledged.uid, doubtfulSeq]);
   };
   for (const cursor of receiver.cursors.values()) add(cursor.key, cursor);
   // Not opened yet since the session came from another instance itself.
@@ -45,8 +53,8 @@ export function placesOfText(text: string): {
   const stored = JSON.parse(text) as StoredPlaces;
   if (stored.v !== 1) throw new TypeError('places in an unknown format');
   const places = new Map<string, Place>();
-  for (const [key, seq, uid, sentSeq = seq, acknowledged = seq, acknowledgedUid = uid] of stored.places) {
-    places.set(key, { at: { seq, uid }, sentSeq, acknowledged: { seq: acknowledged, uid: acknowledgedUid } });
+  for (const [key, seq, uid, sentSeq = seq, acknowledged = seq, acknowledgedUid = uid, doubtfulSeq = 0] of stored.places) {
+    places.set(key, { at: { seq, uid }, sentSeq, acknowledged: { seq: acknowledged, uid: acknowledgedUid }, doubtfulSeq });
   }
   return { places, ended: stored.ended };
 }
