@@ -76,11 +76,14 @@ export async function startTcpProxy(targetPort: number, { records = true }: TcpP
     const [first] = flow.waiting;
     if (first === undefined) return;
     // One timer at a time: two of them may end in either order.
-    setTimeout(() => {
-      flow.waiting.shift();
-      first.act();
-      later(flow);
-    }, first.atMs - performance.now());
+    setTimeout(
+      () => {
+        flow.waiting.shift();
+        first.act();
+        later(flow);
+      },
+      Math.max(0, first.atMs - performance.now()),
+    );
   };
   const connect = (from: Socket, to: Socket, direction: Direction, connection: number) => {
     const flow: Flow = { from, to, direction, waiting: [] };
