@@ -60,6 +60,7 @@ export class Load {
   readonly #timeline: Timeline;
   readonly #platform: (user: string, resource: string, more?: Partial<PlatformOptions>) => PlatformOptions;
   readonly #extras: (Consumer | Provider)[] = [];
+  readonly #accounts = new Set<string>();
 
   private constructor(cluster: TestCluster, seed: number, options: LoadOptions, timeline: Timeline, certificates: Certificates) {
     this.options = options;
@@ -180,6 +181,8 @@ export class Load {
   }
 
   async #addAccount(name: string): Promise<void> {
+    if (this.#accounts.has(name)) return; // another password would end the sessions that it has
+    this.#accounts.add(name);
     const running = this.#cluster.instances.find((instance) => instance.isRunning);
     await running?.admin((admin) => admin.platformAdd({ name, password: name, role: 'demo', replace: true }));
   }
