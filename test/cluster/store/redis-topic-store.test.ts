@@ -605,6 +605,29 @@ describe.skipIf(!hasRedis(true))('a Redis that fails', () => {
     await redis.stop();
   });
 
+  it('holds no more than 64 MiB of writes and a batch on each connection for a Redis that says nothing', async () => {
+    const redis = await startRedis({ isOwn: true });
+    const opened = await openStore(standalone(redis), { settings: { commandTimeoutMs: 1_000 } });
+    const { store } = opened;
+    await create(store, NODE);
+    process.kill(redis.pid!, 'SIGSTOP');
+    const big = { bytes: Buffer.alloc(64 << 10, 'x') };
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 3_000 }, (_, i) =>
+        commit(store, NODE, publication([], { items: [{ itemId: `item ${i}`, payload: big }] })),
+      ),
+    );
+    process.kill(redis.pid!, 'SIGCONT');
+    const reasons = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason : undefined));
+    for (const reason of reasons) expect(reason).toBeInstanceOf(StoreUnavailable);
+    const refused = reasons.filter(({ outcome, cause }) => outcome === 'not-done' && cause.message === 'too many writes wait');
+    expect(3_000 - refused.length).toBeLessThanOrEqual(1_024 + 2 * 256);
+    expect(3_000 - refused.length).toBeGreaterThan(500);
+    await until(() => publish(store, NODE, 'after').catch(() => undefined));
+    await opened.close();
+    await redis.stop();
+  });
+
   it('does not open when Redis is gone', async () => {
     const redis = await startRedis({ isOwn: true });
     const { connections, close } = await openStore(standalone(redis));

@@ -32,6 +32,8 @@ export interface Order {
 
 /** Enough for a second of writes; beyond it the store is slower than its callers. */
 const MAX_QUEUED = 10_000;
+/** Of what these send, while a server takes connections and says nothing. */
+const MAX_QUEUED_BYTES = 64 << 20;
 const MAX_BATCH = 256;
 /** Answers that say that the command changed nothing and may succeed later, or elsewhere. */
 const NOT_DONE =
@@ -42,6 +44,7 @@ const ASK = /^ASK \d+ (\S+)/;
 
 interface Write {
   readonly order: Order;
+  readonly bytes: number;
   /** To the server that takes a slot over, before the slot is its own. */
   readonly isAsking: boolean;
   /** The server had forgotten the script: the text goes with it. */
@@ -82,6 +85,7 @@ export class DurableWrites {
   readonly #options: DurableWritesOptions;
   readonly #lanes: readonly Lane[];
   #queued = 0;
+  #queuedBytes = 0;
   #isScheduled = false;
   #isClosed = false;
 
@@ -108,15 +112,23 @@ export class DurableWrites {
    * @throws StoreUnavailable; other errors are bugs
    */
   write(order: Order, isAsking = false): Promise<unknown> {
-    if (this.#isClosed || this.#queued >= MAX_QUEUED) {
+    const isFull = this.#queued >= MAX_QUEUED || this.#queuedBytes >= MAX_QUEUED_BYTES;
+    if (this.#isClosed || isFull) {
       return Promise.reject(new StoreUnavailable('not-done', new Error(this.#isClosed ? 'closed' : 'too many writes wait')));
     }
     return new Promise((resolve, reject) => {
       const lane = this.#lanes[slotOf(order.key) % this.#lanes.length] as Lane;
-      lane.queue.push({ order, isAsking, needsText: false, resolve, reject });
-      this.#queued++;
+      const bytes = order.args.reduce((sum, { length }) => sum + length, 0);
+      const write: Write = { order, bytes, isAsking, needsText: false, resolve, reject };
+      lane.queue.push(write);
+      this.#count([write], 1);
       this.#schedule();
     });
+  }
+
+  #count(writes: readonly Write[], sign: 1 | -1): void {
+    this.#queued += sign * writes.length;
+    for (const { bytes } of writes) this.#queuedBytes += sign * bytes;
   }
 
   #schedule(): void {
@@ -136,7 +148,7 @@ export class DurableWrites {
       return;
     }
     const batch = lane.queue.splice(0, MAX_BATCH);
-    this.#queued -= batch.length;
+    this.#count(batch, -1);
     lane.isBusy = true;
     this.#send(lane, batch).finally(() => {
       lane.isBusy = false;
@@ -146,7 +158,7 @@ export class DurableWrites {
 
   #rejectAll(lane: Lane, why: string): void {
     const waiting = lane.queue.splice(0);
-    this.#queued -= waiting.length;
+    this.#count(waiting, -1);
     for (const write of waiting) write.reject(new StoreUnavailable('not-done', new Error(why)));
   }
 
@@ -189,7 +201,7 @@ export class DurableWrites {
       }
     }
     lane.queue.unshift(...again);
-    this.#queued += again.length;
+    this.#count(again, 1);
     if (shortfall !== undefined) log.warn({ err: shortfall }, 'writes are not on enough replicas; told as unknown');
   }
 
