@@ -43,6 +43,9 @@ const SUBSCRIBE_TIMEOUT_MS = 4_000;
 /** Configurations held by token, about 1 KiB each. */
 const MAX_CONFIGS = 10_000;
 
+/** Least time between two log lines about failures. */
+const SAY_MS = 1_000;
+
 type Configured = Pick<TopicRecord, 'config' | 'creator' | 'createdMs'>;
 type Listener = (appended: Appended) => void;
 
@@ -72,6 +75,8 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   #names: { readonly version: string; readonly names: TopicNames } | undefined;
   #loadingNames: Promise<TopicNames> | undefined;
   readonly #stopWatching: () => void;
+  #failures = 0;
+  #saidAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: RedisTopicStoreOptions) {
     const { connections } = options;
@@ -115,10 +120,6 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   /** Ends its own connections. Changes under way end as they do: let them end first. */
   async close(): Promise<void> {
     await Promise.all(this.#background);
-    this.#end();
-  }
-
-  #end(): void {
     this.#stopWatching();
     this.#following.close();
     this.#bells.close();
@@ -149,8 +150,13 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     }
   }
 
+  /** Said at most once a second: while Redis is away every topic that is followed may fail. */
   #failed(error: unknown): void {
-    this.#log.warn({ err: error }, 'topics in Redis: tried again');
+    this.#failures += 1;
+    if (performance.now() - this.#saidAtMs < SAY_MS) return;
+    this.#log.warn({ err: error, failures: this.#failures }, 'something about topics failed in Redis; trying again');
+    this.#saidAtMs = performance.now();
+    this.#failures = 0;
   }
 
   /** For what need not be waited for. */
