@@ -153,6 +153,31 @@ describe.each([
       });
     });
 
+    describe('a session that is not resumed', () => {
+      it('gives what it did not acknowledge to the others of its account, or keeps it, and answers requests', async () => {
+        const { client } = await enabled(a, 'lost');
+        client.kill();
+        await until('A knows', () => a.sessions.ofAccount(account('lost')).every((session) => !session.isConnected));
+        say(client, 'm1');
+        sender.send("<message to='lost@localhost' id='bare'><body>x</body></message>");
+        sender.send(`<message to='${client.jid}' id='headline' type='headline'><body>x</body></message>`);
+        const answer = sender.iq('get', "<ping xmlns='urn:xmpp:ping'/>", client.jid);
+        await until('A has all', () => a.sessions.ofAccount(account('lost'))[0]?.sentCount === 4);
+        const fresh = await b.login('lost', 'r'); // displaces it
+        expect((await answer).getChild('error')?.getChild('service-unavailable')).toBeDefined();
+        fresh.send('<presence/>');
+        await until('both came', () => ids(fresh).length + shared.offline.count(account('lost')) >= 2);
+        fresh.send('<presence/>');
+        await until('both came to it', () => ids(fresh).length >= 2);
+        await fresh.marker();
+        expect(
+          ids(fresh)
+            .filter((each) => each !== 'headline')
+            .sort(),
+        ).toEqual(['bare', 'm1']);
+      });
+    });
+
     describe('resumption that is refused', () => {
       it("G-059 another account's SM-ID is not found, and its owner keeps the session", async () => {
         const { client, id } = await enabled(a, 'victim');

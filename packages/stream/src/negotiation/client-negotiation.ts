@@ -283,6 +283,10 @@ export class ClientNegotiation implements StreamHandler {
       });
       if (session !== undefined) await this.#judge(session, who);
     } catch (error) {
+      if (error instanceof StreamError && error.condition === 'conflict') {
+        this.#stream.close('displaced-by-new-session', error); // before it was bound at all
+        return;
+      }
       if (!(error instanceof StanzaError)) throw error;
       const reply = errorReply(iq, error);
       if (reply !== undefined) this.#stream.send(reply);

@@ -9,6 +9,7 @@ import { randomText } from '../random.ts';
 import { errorReply } from '../session/answer.ts';
 import type { Departed } from '../session/hand-over.ts';
 import type { SessionPort } from '../session/ports.ts';
+import type { Undelivered } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { parseStanza } from '../xml/parse.ts';
 import { serializeStanza } from '../xml/serialize.ts';
@@ -254,6 +255,31 @@ export class Exchange {
     await this.#offline.store(to.bare, parcel.element);
     // Whoever came to be available meanwhile has looked before the message was there (delivery.md §2.6).
     if (hasSessions) await this.#tellKept(to);
+  }
+
+  /**
+   * A stanza that a session was sent, did not acknowledge, and can no longer be sent. A message from another account goes to
+   * the account's other sessions, or is kept (RFC 6121 §8.5.3.2.1); a request is answered. What services sent they send
+   * again where it matters. `sessionId` is the session's own.
+   */
+  async undelivered({ stanza, sinceMs }: Undelivered, sessionId: string): Promise<void> {
+    const parcel = new Parcel(stanza);
+    const { from, to: address } = parcel.element.attrs as Record<string, string | undefined>;
+    if (from === undefined || address === undefined || JID.parse(from).local === undefined) return;
+    const { kind, type } = described(parcel.element);
+    const to = JID.parse(address);
+    if (kind === 'iq' && (type === 'get' || type === 'set')) {
+      await this.#bounce(parcel, to, new StanzaError('service-unavailable')); // §8.5.3.2.3
+    } else if (kind === 'message' && type !== 'error' && type !== 'groupchat') {
+      // Sessions that were there when it came have it already.
+      if (to.resource === undefined && (await this.#hadOthers(to, sessionId, sinceMs))) return;
+      await this.#onwards(parcel, to.bare, { to: to.bareString, kind, type, seen: [], isTaken: false });
+    }
+  }
+
+  async #hadOthers(account: JID, sessionId: string, atMs: number): Promise<boolean> {
+    const bound = await this.#sessions.cluster.registry.sessionsOf(account);
+    return bound.some(({ claim }) => claim.sessionId !== sessionId && claim.sinceMs < atMs);
   }
 
   async #takeHere(parcel: Parcel, to: JID): Promise<boolean> {

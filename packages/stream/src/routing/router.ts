@@ -6,7 +6,7 @@ import { StreamError } from '../errors/stream-error.ts';
 import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import type { SessionPort } from '../session/ports.ts';
-import type { Session, StanzaSink } from '../session/session.ts';
+import type { Session, StanzaSink, Undelivered } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { OversizeEvent } from '../transport/xml-stream.ts';
 import { Exchange } from './exchange.ts';
@@ -267,7 +267,14 @@ export class Router implements StanzaSink, Outbound {
       : this.#exchange.toFull(presence, to).then(() => undefined);
   }
 
-  ended(session: Session): void {
+  ended(session: Session, undelivered: readonly Undelivered[]): void {
+    for (const each of undelivered) {
+      this.#exchange
+        .undelivered(each, session.id)
+        .catch((error: unknown) =>
+          this.#options.log.error({ err: error, jid: session.jid.toString() }, 'a stanza that was not acknowledged is lost'),
+        );
+    }
     if (session.presence.kind !== 'available') return;
     const gone = new Element('presence', { type: 'unavailable', from: session.jid.toString() });
     this.#exchange

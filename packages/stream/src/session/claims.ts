@@ -126,18 +126,18 @@ export class Claims {
   }
 
   /** Writes a session's claim again (delivery.md §3.4, §7.2). False: somebody else holds the resource, the session must end. */
-  reclaim(jid: JID, sessionId: string): Promise<boolean> {
-    return this.#parts.registry.reclaim(jid, jid.resource as string, this.#claim(sessionId));
+  reclaim(jid: JID, sessionId: string, sinceMs: number): Promise<boolean> {
+    return this.#parts.registry.reclaim(jid, jid.resource as string, this.#claim(sessionId, sinceMs));
   }
 
-  #claim(sessionId: string): SessionClaim {
-    return { instanceId: this.#parts.instanceId(), sessionId, sinceMs: Date.now() };
+  #claim(sessionId: string, sinceMs = Date.now()): SessionClaim {
+    return { instanceId: this.#parts.instanceId(), sessionId, sinceMs };
   }
 
   /** The instance may have got a new id while it claimed under the former one. */
   async #underThisId(jid: JID, claim: SessionClaim): Promise<void> {
     if (claim.instanceId === this.#parts.instanceId()) return;
-    if (!(await this.reclaim(jid, claim.sessionId))) throw lost();
+    if (!(await this.reclaim(jid, claim.sessionId, claim.sinceMs))) throw lost();
   }
 
   #stillMine(sessionId: string): void {
@@ -179,7 +179,7 @@ export class Claims {
       this.#log.error(fields, 'a displaced session could not be told; it lives until its stream ends');
       return;
     }
-    this.#log.warn(fields, 'a displaced session could not be told; trying again');
+    this.#log.debug(fields, 'a displaced session could not be told; trying again');
     setTimeout(
       () => void this.#tellDisplaced(jid, { instanceId, sessionId, sinceMs: 0 }, attempt + 1),
       TELL_AGAIN_MS * 2 ** attempt,

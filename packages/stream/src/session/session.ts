@@ -26,13 +26,19 @@ const HIGH_WATER_BYTES = 262_144;
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
 /** Bytes of other stanzas on top of that at which the stream ends. */
 const MAX_DIRECT_BYTES = 1_048_576;
+/** A stanza that a session was given, and when (ms since the epoch; for what was sent to its stream: the end of that). */
+export interface Undelivered {
+  readonly stanza: Buffer;
+  readonly sinceMs: number;
+}
+
 /** Handles the stanzas of all sessions; the router fills it. */
 export interface StanzaSink {
   stanza(stanza: Element, session: Session): void | Promise<void>;
   /** A stanza over the soft limit was skipped. */
   oversize(event: OversizeEvent, session: Session): void;
-  /** A session is over. */
-  ended(session: Session): void;
+  /** A session is over; `undelivered` is what it did not acknowledge, log entries left out. */
+  ended(session: Session, undelivered: readonly Undelivered[]): void;
   /** A session that comes from another instance was resumed. */
   arrived(session: Session): void;
   /** A stanza came for a session that has moved on. */
@@ -82,6 +88,8 @@ export class Session implements SessionPort, StreamHandler {
   #handled = 0;
 
   #handling: Promise<void> | undefined;
+  /** Since when there is no stream, and when each stanza since then came. */
+  #away: { readonly sinceMs: number; readonly cameMs: number[] } | undefined;
   #resumeTimer: NodeJS.Timeout | undefined;
   #isResuming = false;
 
@@ -173,6 +181,7 @@ export class Session implements SessionPort, StreamHandler {
       queue.pushStanza(bytes);
     }
     const stream = this.#stream;
+    if (stream === undefined) this.#away?.cameMs.push(Date.now());
     if (stream === undefined || stream.isClosing) return; // kept for the resumption, or too late
     if (stream.outbox.bytes + bytes.length > HIGH_WATER_BYTES + MAX_DIRECT_BYTES) {
       this.#endSlow();
@@ -382,6 +391,7 @@ export class Session implements SessionPort, StreamHandler {
   }
 
   #hibernate(reason: CloseReason): void {
+    this.#away = { sinceMs: Date.now(), cameMs: [] };
     this.#resumeTimer = setTimeout(() => this.#over(reason), this.#owner.resumeTimeoutMs);
     this.#resumeTimer.unref();
     this.#owner.hibernated(this);
@@ -455,6 +465,7 @@ export class Session implements SessionPort, StreamHandler {
         new Element('resumed', { xmlns: NS.streamManagement, h: String(this.#handled), previd: this.resumeId as string }),
       );
       this.#stream = stream;
+      this.#away = undefined;
       stream.setHandler(this);
       this.#acks.streamEnded(); // whatever was asked on the old stream
       for (const [i, { what, owner }] of queue.takeAll().entries()) {
@@ -530,10 +541,20 @@ export class Session implements SessionPort, StreamHandler {
     };
   }
 
-  /** Stanzas that were queued after the first `count` of what is unacknowledged. */
+  /** Stanzas that were queued after the first `count` of what is unacknowledged. Only while stream management is enabled. */
   stanzasAfter(count: number): Buffer[] {
     const queue = this.#acks.queue as AckQueue;
     return queue.all().flatMap(({ what }, i) => (i >= count && Buffer.isBuffer(what) ? [what] : []));
+  }
+
+  /** What was not acknowledged, log entries left out; nothing without stream management. */
+  get undelivered(): readonly Undelivered[] {
+    const all = this.#acks.queue?.all() ?? [];
+    const { sinceMs, cameMs } = this.#away ?? { sinceMs: Date.now(), cameMs: [] };
+    const firstAway = all.length - cameMs.length;
+    return all.flatMap(({ what }, i) =>
+      Buffer.isBuffer(what) ? [{ stanza: what, sinceMs: cameMs[i - firstAway] ?? sinceMs }] : [],
+    );
   }
 
   /** The session is no longer this instance's; nobody is told that it is over. Returns its stream, which nobody listens to. */

@@ -21,6 +21,20 @@ import { parseCount, tooHigh } from './stream-management.ts';
  * process; others know its sessions by their claims in the registry, which die with it.
  */
 
+/**
+ * Ends after which what was not acknowledged goes elsewhere: the client may never have had it. One that closed its stream in
+ * order had its chance to acknowledge; one whose access was cut gets nothing more.
+ */
+const MAY_BE_UNDELIVERED: ReadonlySet<CloseReason> = new Set([
+  'connection-lost',
+  'idle-timeout',
+  'displaced-by-new-session',
+  'slow-consumer',
+  'resumed-elsewhere',
+  'drain',
+  'internal-error',
+]);
+
 /** Why an account's session may not go on, and what its stream is told. */
 const ACCESS_ENDS = {
   'account-disabled': () => new StreamError('not-authorized', { text: 'the account was disabled' }),
@@ -268,7 +282,7 @@ export class Sessions implements HandOverHost {
     const worker = async (): Promise<void> => {
       for (let session = sessions.pop(); session !== undefined; session = sessions.pop()) {
         if (!session.isAlive) continue;
-        const isOurs = await this.#claims.reclaim(session.jid, session.id);
+        const isOurs = await this.#claims.reclaim(session.jid, session.id, session.boundAtMs);
         if (!isOurs) session.end('displaced-by-new-session', displaced(), true);
         else if (!session.isAlive) this.#claims.drop(session.jid, session.id); // it ended meanwhile
       }
@@ -358,7 +372,7 @@ export class Sessions implements HandOverHost {
       }
     }
     this.#endDirected(session);
-    this.sink.ended(session);
+    this.sink.ended(session, MAY_BE_UNDELIVERED.has(why) ? session.undelivered : []);
     for (const observer of this.#observers) observer.ended(session, why);
     this.log.info({ jid: session.jid.toString(), sessionId: session.id, closeReason: why }, 'session ended');
   }

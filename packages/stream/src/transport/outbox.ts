@@ -50,7 +50,7 @@ function schedule(): void {
 
 export class Outbox implements Stopped {
   #socket: Duplex;
-  readonly #gate: Gate;
+  readonly gate: Gate;
   #parts: Buffer[] = [];
   /** Bytes in #parts. */
   #bytes = 0;
@@ -68,7 +68,7 @@ export class Outbox implements Stopped {
   /** `onDrain` runs whenever the socket took what it held. Nothing is written while the gate is closed. */
   constructor(socket: Duplex, onDrain: () => void, gate: Gate = ALWAYS_OPEN) {
     this.#socket = socket;
-    this.#gate = gate;
+    this.gate = gate;
     this.#onDrain = onDrain;
     this.#encryptsAtOnce = socket instanceof TLSSocket;
     socket.on('drain', this.#socketDrained);
@@ -109,8 +109,8 @@ export class Outbox implements Stopped {
   flush(): void {
     this.#isDirty = false;
     if (this.#isClosed) return;
-    if (!this.#gate.isOpen) {
-      this.#gate.wait(this);
+    if (!this.gate.isOpen) {
+      this.gate.wait(this);
       return;
     }
     const parts = this.#parts;

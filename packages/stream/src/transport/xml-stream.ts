@@ -59,7 +59,6 @@ export class XmlStream {
   readonly #tokenizer: XmlTokenizer;
   readonly #log: Logger;
   readonly #closeTimeoutMs: number;
-  readonly #gate: Gate;
   #handler!: StreamHandler;
   #isBusy = false;
   #isStopped = false;
@@ -104,13 +103,12 @@ export class XmlStream {
     this.#rateMetrics = options.rateMetrics;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#tokenizer = new XmlTokenizer(options.limits, options.isOpaque);
-    this.#gate = options.gate ?? ALWAYS_OPEN;
     this.outbox = new Outbox(
       socket,
       () => {
         if (!this.#isOver) this.#handler.drained();
       },
-      this.#gate,
+      options.gate ?? ALWAYS_OPEN,
     );
     this.#attach(socket);
   }
@@ -200,9 +198,9 @@ export class XmlStream {
 
   #pump(): void {
     while (!this.#isBusy && !this.#isOver && !this.#isStopped) {
-      if (!this.#gate.isOpen) {
+      if (!this.outbox.gate.isOpen) {
         this.#isBusy = true;
-        void this.#gate.opened().then(this.#resume);
+        void this.outbox.gate.opened().then(this.#resume);
         return;
       }
       let pending: void | Promise<void>;
@@ -312,7 +310,7 @@ export class XmlStream {
     this.#isStopped = false;
     if (!this.#sentClose) {
       // An instance that may not serve says no more than that the stream ends (delivery.md §7.2 (c)).
-      if (!this.#gate.isOpen) this.outbox.discard();
+      if (!this.outbox.gate.isOpen) this.outbox.discard();
       // §4.9.1.2: even an error during set-up comes inside a stream of ours.
       if (!this.#hasSentHeader) this.sendHeader(this.#from, undefined, undefined);
       if (error !== undefined) this.outbox.push(serializeStanza(error.toElement()));
