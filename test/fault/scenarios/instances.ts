@@ -19,7 +19,8 @@ export const RECOVERS_MS = 30_000;
 
 export const CLUSTER = { redis: 'replica', leaseMs: LEASE_MS } as const;
 
-const running = (run: FaultRun): ClusterInstance[] => run.cluster.instances.filter((instance) => instance.isRunning);
+/** Instances that somebody is connected to: the others' death shows nothing. */
+const inUse = (run: FaultRun): ClusterInstance[] => run.cluster.instances.filter(({ door }) => door.openConnections > 0);
 
 const kill: Scenario = {
   id: 'F1',
@@ -28,7 +29,7 @@ const kill: Scenario = {
   expects: { repeatsWithinMs: CRASH_REPEATS_MS, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     for (let kills = 0; kills < 2; kills++) {
-      const victim = run.pick(running(run));
+      const victim = run.pick(inUse(run));
       const ghost = await run.load.extraConsumer(`ghost-${kills}`, `s${run.seed}`, new Checker(), victim);
       await run.load.flow(run.between(50, 150));
       run.breaks(`kill -9 of ${victim.name}`);
@@ -62,7 +63,7 @@ const drain: Scenario = {
   cluster: CLUSTER,
   expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
-    const victim = run.pick(run.cluster.instances);
+    const victim = run.pick(inUse(run));
     await run.load.flow(run.between(50, 150));
     await drained(run, victim);
     await run.load.flow(run.between(50, 150));
@@ -103,7 +104,7 @@ const freeze: Scenario = {
   async inject(run) {
     // Within the lease, just past it, and long past it.
     for (const ms of [run.between(500, 1_500), run.between(4_000, 5_000), run.between(8_000, 15_000)]) {
-      const victim = run.pick(run.cluster.instances);
+      const victim = run.pick(inUse(run));
       run.breaks(`${victim.name} frozen for ${ms} ms`);
       victim.freeze();
       try {
