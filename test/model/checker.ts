@@ -209,7 +209,20 @@ class Episode {
       case 'request':
         if (!isLive) return undefined;
         return await this.#request(operation.by, operation.request);
+      case 'together': {
+        if (!isLive) return undefined;
+        const both = [operation, operation.also].filter(({ by }) => this.#isLive(by));
+        this.#count('together');
+        const found = await Promise.all(both.map(({ by, request }) => this.#request(by, request)));
+        return found.find((each) => each !== undefined);
+      }
     }
+  }
+
+  #isLive(by: string): boolean {
+    const [name, resource] = by.split('/') as [string, string];
+    const session = this.#delivery.session(name, resource);
+    return session !== undefined && !session.isBroken;
   }
 
   get #topics(): KnownTopics {
@@ -584,7 +597,7 @@ export async function shrink(
 
 /** The same kind of difference, so that cutting down does not wander off to another one. */
 const kindOf = ({ operation, what }: Difference): string =>
-  `${operation.do === 'request' ? operation.request.verb : operation.do} ${what.replace(/[0-9]+/g, '#').slice(0, 24)}`;
+  `${'request' in operation ? operation.request.verb : operation.do} ${what.replace(/[0-9]+/g, '#').slice(0, 24)}`;
 
 export interface RunReport {
   readonly operations: number;

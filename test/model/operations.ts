@@ -6,9 +6,17 @@
 import type { ExpectedDelivery, ModelSession } from './expected-delivery.ts';
 import type { Affiliation, Entry, ModelRole, PublishedItem, ReferenceBroker, Request, Verb } from './reference.ts';
 
+/** Who asks what. */
+export interface Asked {
+  readonly by: string;
+  readonly request: Request;
+}
+
 /** One step of a run; everything in it is plain data, so that a script can be cut down and run again. */
 export type Operation =
   | { readonly do: 'request'; readonly by: string; readonly request: Request }
+  /** Two requests at the same time that have nothing to do with each other: whichever is first, the same is right. */
+  | { readonly do: 'together'; readonly by: string; readonly request: Request; readonly also: Asked }
   | { readonly do: 'login'; readonly by: string; readonly sm: boolean; readonly presence: boolean }
   /** Sends the publish that came just before again, under the same id: a client that did not get the answer. */
   | { readonly do: 'repeat'; readonly by: string }
@@ -139,6 +147,7 @@ export function nextOperation(
   );
   const move = random.weighted({
     request: 100,
+    together: 8,
     leave: 5,
     acknowledge: 3,
     repeat: 4,
@@ -157,12 +166,21 @@ export function nextOperation(
   if (move === 'acknowledge' && managed.length > 0) return { do: 'acknowledge', by: keyOf(random.pick(managed)) };
   if (move === 'break' && managed.length > 0 && live.length > 4) return { do: 'break', by: keyOf(random.pick(managed)) };
   if (live.length === 0) return login(random.pick(away), random);
-  return nextRequest(random, broker, live, serial);
+  const asked = nextRequest(random, broker, live, serial);
+  if (move !== 'together') return { do: 'request', ...asked };
+  const also = nextRequest(random, broker, live, `${serial}b`);
+  return areApart(asked, also) ? { do: 'together', ...asked, also } : { do: 'request', ...asked };
 }
+
+/** Of different sessions, on different topics: nothing that one changes is seen by the other. */
+const areApart = (one: Asked, other: Asked): boolean => {
+  const [node, another] = [one, other].map(({ request }) => ('node' in request ? request.node : undefined));
+  return one.by !== other.by && node !== undefined && another !== undefined && node !== another;
+};
 
 const keyOf = ({ name, resource }: { readonly name: string; readonly resource: string }): string => `${name}/${resource}`;
 
-function nextRequest(random: Random, broker: ReferenceBroker, live: readonly ModelSession[], serial: number): Operation {
+function nextRequest(random: Random, broker: ReferenceBroker, live: readonly ModelSession[], serial: number | string): Asked {
   const verb = random.weighted({
     create: broker.nodes.length < 4 ? 14 : 2,
     configuration: 2,
@@ -193,7 +211,7 @@ function nextRequest(random: Random, broker: ReferenceBroker, live: readonly Mod
     const fitting = has(wanted);
     return random.chance(0.8) && fitting.length > 0 ? random.pick(fitting) : random.pick(live);
   };
-  const ask = (session: ModelSession, request: Request): Operation => ({ do: 'request', by: keyOf(session), request });
+  const ask = (session: ModelSession, request: Request): Asked => ({ by: keyOf(session), request });
   const jid = (name: string, resource?: string) => `${name}@${broker.domain}${resource === undefined ? '' : `/${resource}`}`;
   const anyJid = (): string => {
     const name = random.pick(Object.keys(PARTIES));
@@ -318,7 +336,7 @@ function changedFields(random: Random): Record<string, string> {
 function publication(
   random: Random,
   fields: Readonly<Record<string, string>> | undefined,
-  serial: number,
+  serial: number | string,
 ): { readonly item?: PublishedItem } {
   const isBare = fields?.persist_items === '0' && fields.deliver_payloads === '0';
   if (random.chance(isBare ? 0.8 : 0.03)) return {};
