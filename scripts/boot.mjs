@@ -37,7 +37,7 @@ const USAGE = `Usage: node scripts/boot.mjs <command> [arguments]
   bench   build, then measure: fanout | publish | login | idle
   fuzz    random bytes against the tokenizer
   fault   what breaks, and that nothing acknowledged is lost       (--only F1,F4 --seeds 5 --short --list)
-  model   random operations against the reference model           (--operations N --seed S --profile grid|compat)
+  model   random operations against the reference model           (--operations N --seed S --profile grid|compat --instances N)
   setup   do the set-up only, with the packages that the tests use
 
 Set-up: npm packages by package-lock.json, Node ${NODE_MAJOR} with them. "test" and "setup" also install the distribution's packages
