@@ -114,4 +114,36 @@ describe.skipIf(!hasRedis(true))('another primary at the same address', () => {
     expect(changed).toEqual([]);
     expect(forks).toEqual([]);
   });
+
+  it('a link for bells that is half open is noticed, and what was missed is heard (delivery.md §3.1)', async () => {
+    const first = await started();
+    const proxy = await startTcpProxy(first.port, { records: false });
+    onTestFinished(() => proxy.close());
+    const bellLinks = new Set<number>();
+    let isMute = false;
+    proxy.change = (chunk, direction, connection) => {
+      if (direction === 'to-server' && chunk.includes('ssubscribe')) bellLinks.add(connection);
+      return isMute && direction === 'to-client' && bellLinks.has(connection) ? Buffer.alloc(0) : chunk;
+    };
+    const { store, prefix, heard } = await follower(`redis://127.0.0.1:${proxy.port}`, {
+      headCheckMs: 600_000,
+      settings: { commandTimeoutMs: 1_000 },
+    });
+    await create(store, NODE);
+    await store.follow(NODE);
+    const other = await openStore(standalone(first), { prefix });
+    onTestFinished(() => other.close());
+    await publish(other.store, NODE, 'a');
+    await until(() => heard.length === 1);
+    expect(bellLinks.size).toBe(1);
+    const [muted] = bellLinks;
+    isMute = true;
+    await publish(other.store, NODE, 'missed');
+    // The next link is a healthy one.
+    await until(() => {
+      if (bellLinks.size > 1) bellLinks.delete([...bellLinks].find((link) => link !== muted)!);
+      return heard.length === 2;
+    });
+    expect(seqs(heard)).toEqual([1, 2]);
+  });
 });
