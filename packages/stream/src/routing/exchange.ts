@@ -352,9 +352,17 @@ export class Exchange {
 
   /**
    * Tells the account's sessions on other instances of one session's own presence (RFC 6121 §4.2.2, §4.4.2, §4.5.2); the
-   * session hears of them when it `isNew` among the available ones.
+   * session hears of them when it `isNew` among the available ones. Never rejects: presence is told again with its next change.
    */
   async ownPresence(presence: Element, from: JID, isNew: boolean): Promise<void> {
+    try {
+      await this.#ownPresence(presence, from, isNew);
+    } catch (error) {
+      this.#log.info({ err: error, jid: from.toString() }, 'other instances do not hear of the presence of a session');
+    }
+  }
+
+  async #ownPresence(presence: Element, from: JID, isNew: boolean): Promise<void> {
     const others = await this.#elsewhere(from);
     if (others.size === 0) return;
     const body = `${JSON.stringify({ from: from.toString(), isNew } satisfies OwnPresence)}\n${serializeStanza(presence).toString()}`;

@@ -277,11 +277,7 @@ export class Router implements StanzaSink, Outbound {
     }
     if (session.presence.kind !== 'available') return;
     const gone = new Element('presence', { type: 'unavailable', from: session.jid.toString() });
-    this.#exchange
-      .ownPresence(gone, session.jid, false)
-      .catch((error: unknown) =>
-        this.#options.log.info({ err: error, jid: session.jid.toString() }, 'other instances do not hear that a session ended'),
-      );
+    void this.#exchange.ownPresence(gone, session.jid, false);
   }
 
   /** What was kept while the session was nowhere is for it, as after a login. */

@@ -30,6 +30,8 @@ export interface HandOverHost extends SessionOwner {
 
 /** A stream's first session id begins its SM-ID, and the ids of the sessions that go on with it elsewhere. */
 const STREAM_CHARS = 12; // 9 random bytes
+/** With 128 random bits behind it. Nothing else is looked up: it comes from the peer. */
+const SM_ID_CHARS = STREAM_CHARS + 22;
 /** A session that is asked for gets this long to finish what it is handling. */
 const SETTLE_MS = 1_500;
 /** Within this time its owner answers (delivery.md §6.2). */
@@ -256,8 +258,8 @@ export class HandOver {
 
   async #fetch(smId: string, who: AuthenticatedAccount): Promise<Session | undefined> {
     const account = who.account.bare;
+    if (smId.length !== SM_ID_CHARS) return undefined;
     const stream = smId.slice(0, STREAM_CHARS);
-    if (stream.length < STREAM_CHARS) return undefined;
     const bound = (await this.#parts.registry.sessionsOf(account)).find(({ claim }) => claim.sessionId.startsWith(stream));
     let owner: Outcome = 'no-answer';
     if (bound !== undefined) {

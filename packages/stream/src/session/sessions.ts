@@ -64,7 +64,6 @@ const START_AFTER_BIND_MS = 1_000;
 const SETTLE_MS = 2_000;
 /** Time for clients to acknowledge what they were sent before their streams end; those that answer take milliseconds. */
 const QUIESCE_MS = 2_000;
-const ACKNOWLEDGED_LOOK_MS = 10;
 /** A drain ends this many ms after each other's streams at most: 200 in a second, fewer where there is more time for all. */
 const DRAIN_PACE_MS = 5;
 const RECLAIMED_AT_ONCE = 64;
@@ -314,7 +313,9 @@ export class Sessions implements HandOverHost {
     const until = Date.now() + acknowledgeMs;
     session.quiet();
     session.askNow();
-    while (session.awaitsAcknowledgement && Date.now() < until) await sleep(ACKNOWLEDGED_LOOK_MS);
+    for (let lookMs = 10; session.awaitsAcknowledgement && Date.now() < until; lookMs = Math.min(2 * lookMs, 160)) {
+      await sleep(lookMs);
+    }
     try {
       if (await this.#handOver.leave(session, 'drain', shutdown())) return;
       session.stopReading();
