@@ -48,7 +48,7 @@ export interface Receiver {
   readonly ended: Map<string, EndedCursor>;
   readonly loading: Map<string, Loading>;
   /** By `Cursor.key`: where a session that was resumed here stood on another instance, until its cursor is opened. */
-  readonly restored: Map<string, Place>;
+  restored: Map<string, Place>;
 }
 
 /** Where a session stands on a topic. */

@@ -196,7 +196,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       waiting: new Set(),
       ended: new Map(),
       loading: new Map(),
-      restored: new Map(),
+      restored: NOTHING_RESTORED,
     };
     this.#receivers.set(session, receiver);
     const receivers = this.#accounts.get(account);
@@ -276,7 +276,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   async arrive(session: SessionPort, kept: string): Promise<void> {
     const { places, ended } = placesOfText(kept);
     const receiver = this.#add(session);
-    for (const [key, place] of places) receiver.restored.set(key, place);
+    if (places.size > 0) receiver.restored = places;
     for (const [key, jid, seq, record] of ended) {
       receiver.ended.set(key, { node: record.node, jid, record, seq, prefix: eventPrefix(record.node, jid) });
     }
@@ -853,6 +853,8 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** Shared by all sessions that began here; nothing is ever put in. */
+const NOTHING_RESTORED: Map<string, Place> = new Map();
 
 const later = (a: EntryId, b: EntryId): EntryId => (b.seq > a.seq ? b : a);
 
