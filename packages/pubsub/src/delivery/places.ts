@@ -46,7 +46,7 @@ export function placesText(receiver: Receiver): string {
  * @throws SyntaxError or TypeError for a text that is none of ours
  */
 export function placesOfText(text: string): {
-  readonly places: ReadonlyMap<string, Place>;
+  readonly places: Map<string, Place>;
   readonly ended: readonly StoredEnd[];
 } {
   if (text === '') return { places: new Map(), ended: [] };
