@@ -43,6 +43,27 @@ describe.each([
     const bound = async (who: string) => (await shared.registry.sessionsOf(account(who))).length;
 
     describe('resource binding, RFC 6120 §7', () => {
+      /** Holds the next claim that A makes after it was made; returns how to let it go on. */
+      const holdClaim = (): { readonly isMade: () => boolean; readonly go: () => void } => {
+        const { registry } = shared;
+        let go = (): void => undefined;
+        const held = new Promise<void>((resolve) => {
+          go = resolve;
+        });
+        let isMade = false;
+        shared.registry = {
+          ...bindOf(registry),
+          bind: async (...args) => {
+            shared.registry = registry;
+            const outcome = await registry.bind(...args);
+            isMade = true;
+            await held;
+            return outcome;
+          },
+        };
+        return { isMade: () => isMade, go };
+      };
+
       it('§7.7.2.2 ends the session that another instance had under the name, and finds the new one', async () => {
         const old = await a.login('ghost', 'r');
         const fresh = await b.login('ghost', 'r');
@@ -88,31 +109,48 @@ describe.each([
       });
 
       it('gives the claim up when the stream ends while it is made', async () => {
-        const { registry } = shared;
-        let go = (): void => undefined;
-        const held = new Promise<void>((resolve) => {
-          go = resolve;
-        });
-        let isAsked = false;
-        shared.registry = {
-          ...bindOf(registry),
-          bind: async (...args) => {
-            const outcome = await registry.bind(...args);
-            isAsked = true;
-            await held;
-            return outcome;
-          },
-        };
         const client = await a.authenticated('leaver');
+        const held = holdClaim();
         client.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>");
-        await until('the claim is made', () => isAsked);
+        await until('the claim is made', held.isMade);
         expect(await bound('leaver')).toBe(1);
         client.kill();
         await until('the stream is over', () => a.sessions.size === 0 && client.isClosed);
         await new Promise((resolve) => setImmediate(resolve));
-        go();
+        held.go();
         await until('the claim is given up', async () => (await bound('leaver')) === 0);
         expect(a.sessions.size).toBe(0);
+      });
+
+      it('§7.7.2.2 a claim that was taken before its session was made does not become one', async () => {
+        const slow = await a.authenticated('overtaken');
+        const held = holdClaim();
+        slow.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>");
+        await until('the claim is made', held.isMade);
+        const fast = await b.login('overtaken', 'r');
+        const behind = await c.login('behind');
+        const other = await a.login('other', 'r');
+        behind.send(`<message to='${other.jid}' id='m'><body>x</body></message>`);
+        await other.nextMessage(); // what came to A's inbox before it has been handled
+        held.go();
+        expect(await slow.streamError()).toBe('conflict');
+        await fast.marker();
+        expect(a.sessions.ofAccount(account('overtaken'))).toEqual([]);
+        expect((await shared.registry.sessionsOf(account('overtaken')))[0]?.claim.instanceId).toBe(b.id);
+      });
+
+      it('delivery.md §7.2 (c) a claim that was made under an id that is no more is made again under the new one', async () => {
+        const client = await a.authenticated('renamed');
+        const held = holdClaim();
+        client.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>");
+        await until('the claim is made', held.isMade);
+        shared.dead.add(a.id);
+        a.id = `${a.id}2`;
+        await a.openInbox();
+        await a.sessions.reclaimAll();
+        held.go();
+        await client.next((element) => element.attrs.id === 'b');
+        expect((await shared.registry.sessionsOf(account('renamed')))[0]?.claim.instanceId).toBe(a.id);
       });
 
       it('gives a claim up later when the store does not answer at the end of a session', async () => {

@@ -98,6 +98,12 @@ export class Exchange {
     return this.#toFull(new Parcel(stanza), to, { to: to.toString(), kind, type, seen: [] }, pairOf(stanza, to));
   }
 
+  /** The same for what an inbox's handler sends: it may not wait for those before it (delivery.md §7.3). */
+  #toFullAtOnce(stanza: Element, to: JID): Promise<boolean> {
+    const { kind, type } = described(stanza);
+    return this.#toFull(new Parcel(stanza), to, { to: to.toString(), kind, type, seen: [] });
+  }
+
   /** Whether the last stanza of this sender for this JID went to another instance and may still be on its way. */
   isOnItsWay(stanza: Element, to: JID): boolean {
     return this.#sent.size > 0 && this.#sent.has(pairOf(stanza, to));
@@ -132,7 +138,7 @@ export class Exchange {
   }
 
   #noteSent(pair: string, instanceId: string): void {
-    const atMs = Date.now();
+    const atMs = performance.now();
     this.#sent.delete(pair);
     this.#sent.set(pair, { instanceId, atMs });
     for (const [oldest, { atMs: then }] of this.#sent) {
@@ -146,7 +152,7 @@ export class Exchange {
     const last = this.#sent.get(pair);
     if (last === undefined || last.instanceId === next) return;
     this.#sent.delete(pair);
-    if (Date.now() - last.atMs >= ON_ITS_WAY_MS) return;
+    if (performance.now() - last.atMs >= ON_ITS_WAY_MS) return;
     const { cluster } = this.#sessions;
     const flush: FlushBody = { id: randomText(9), from: cluster.instanceId(), to: to.toString(), hops: 0 };
     let timer: NodeJS.Timeout | undefined;
@@ -378,7 +384,7 @@ export class Exchange {
       if (session.presence.kind !== 'available') continue;
       presence.attrs.to = session.jid.toString();
       session.sendStanza(presence);
-      if (isNew) await this.toFull(new Element('presence', { from: session.jid.toString(), to: text }), from);
+      if (isNew) await this.#toFullAtOnce(new Element('presence', { from: session.jid.toString(), to: text }), from);
     }
   }
 
@@ -445,7 +451,7 @@ export class Exchange {
     if (reply?.attrs.to === undefined) return;
     const sender = JID.parse(reply.attrs.to as string);
     try {
-      if (sender.resource !== undefined && (await this.toFull(reply, sender))) return;
+      if (sender.resource !== undefined && (await this.#toFullAtOnce(reply, sender))) return;
       this.#log.info(
         { to: to.toString(), condition: error.condition },
         'a stanza could not be delivered, and nobody waits to hear',

@@ -49,7 +49,7 @@ export class Acknowledgements {
   #pingId: string | undefined;
   #pings = 0;
   #sinceAsked = 0;
-  #askedAtMs = 0;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
   #isAsking = false;
 
   constructor(host: AckHost) {
@@ -108,7 +108,7 @@ export class Acknowledgements {
   #sent(): void {
     this.#sinceAsked++;
     if (this.#isAsking) return;
-    const now = Date.now();
+    const now = performance.now();
     const isDue = now - this.#askedAtMs >= ASK_EVERY_MS || (this.#queue !== undefined && this.#sinceAsked >= ASK_EVERY_STANZAS);
     if (isDue) this.#ask(now);
     else this.#host.wantsTick();
@@ -140,13 +140,13 @@ export class Acknowledgements {
 
   /** Asks now, whatever the pace, unless a question is open: a drain, a resumption, a session that is full. */
   askNow(): void {
-    if (!this.#isAsking && this.isWaiting) this.#ask(Date.now());
+    if (!this.#isAsking && this.isWaiting) this.#ask(performance.now());
   }
 
   /** Asks for any sign of life. */
   probe(): void {
     if (this.#queue !== undefined) {
-      if (!this.#isAsking) this.#ask(Date.now());
+      if (!this.#isAsking) this.#ask(performance.now());
     } else if (this.#pingId === undefined) this.#ping();
   }
 

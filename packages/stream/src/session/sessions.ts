@@ -295,25 +295,25 @@ export class Sessions implements HandOverHost {
    * stop nothing is repeated to clients that answer (§5.4).
    */
   async drain(graceMs: number): Promise<void> {
-    const until = Date.now() + graceMs;
+    const until = performance.now() + graceMs;
     const acknowledgeMs = Math.min(QUIESCE_MS, graceMs / 2);
     const sessions = [...this.all()];
     const paceMs = Math.min(DRAIN_PACE_MS, graceMs / 3 / sessions.length);
-    const startMs = Date.now();
+    const startMs = performance.now();
     const drained = sessions.map(async (session, i) => {
-      await sleep(startMs + i * paceMs - Date.now());
+      await sleep(startMs + i * paceMs - performance.now());
       await this.#drainOne(session, acknowledgeMs);
     });
-    await Promise.race([Promise.all(drained), sleep(until - Date.now())]);
+    await Promise.race([Promise.all(drained), sleep(until - performance.now())]);
     // Bound while the others left, or not done in time.
     for (const session of [...this.all()]) session.end('drain', shutdown());
   }
 
   async #drainOne(session: Session, acknowledgeMs: number): Promise<void> {
-    const until = Date.now() + acknowledgeMs;
+    const until = performance.now() + acknowledgeMs;
     session.quiet();
     session.askNow();
-    for (let lookMs = 10; session.awaitsAcknowledgement && Date.now() < until; lookMs = Math.min(2 * lookMs, 160)) {
+    for (let lookMs = 10; session.awaitsAcknowledgement && performance.now() < until; lookMs = Math.min(2 * lookMs, 160)) {
       await sleep(lookMs);
     }
     try {
@@ -436,13 +436,13 @@ export class Sessions implements HandOverHost {
   #tick(): void {
     void this.#claims.dropAgain();
     if (!this.gate.isOpen) return;
-    const now = Date.now();
+    const now = performance.now();
     for (const session of this.#wantAck) if (!session.tick(now, this.gate.closedMs)) this.#wantAck.delete(session);
   }
 
   #checkIdle(): void {
     if (!this.gate.isOpen) return;
-    const now = Date.now();
+    const now = performance.now();
     for (const session of [...this.all()]) session.checkIdle(now, this.#idleMs, this.#answerMs, this.gate.closedMs);
   }
 }

@@ -23,11 +23,11 @@ export class Gate {
 
   get isOpen(): boolean {
     if (this.#mayServe()) return true;
-    this.#closedMs = Date.now();
+    this.#closedMs = performance.now();
     return false;
   }
 
-  /** Until when it was seen closed, ms since the epoch; 0 for never. Until then peers were silent or unanswered by our doing. */
+  /** Until when it was seen closed, on the monotonic clock, ms; 0 for never. Until then peers were silent or unanswered by our doing. */
   get closedMs(): number {
     return this.#closedMs;
   }

@@ -137,7 +137,7 @@ export class Listener {
 
   #admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? '';
-    if (this.#options.connectionRate?.allows(address, Date.now()) === false) {
+    if (this.#options.connectionRate?.allows(address, performance.now()) === false) {
       this.#refuse(socket, 'rate', { remote: address }, 'this address connects too often');
       return false;
     }

@@ -70,14 +70,15 @@ export class XmlStream {
   #closeTimer: NodeJS.Timeout | undefined;
   /** Default domain and namespace for a header that we must send before an early error. */
   #from: string;
-  lastReceivedMs = Date.now();
+  /** On the monotonic clock, ms. */
+  lastReceivedMs = performance.now();
   readonly #bandwidth: Rate | undefined;
   readonly #rateMetrics: RateLimitMetrics | undefined;
   #tat = 0;
   #isShaped = false;
 
   readonly #onData = (chunk: Buffer): void => {
-    this.lastReceivedMs = Date.now();
+    this.lastReceivedMs = performance.now();
     if (this.#isOver || this.#receivedClose) return;
     this.#tokenizer.feed(chunk);
     if (this.#bandwidth !== undefined) this.#shape(this.#bandwidth, chunk.length);
