@@ -122,13 +122,13 @@ describe('asking, delivery.md §5.2 and §6.1', () => {
     expect(acks.pong({ id: pingId(written), type: 'get' })).toBe(false);
     expect(acks.pong({ id: pingId(written), type: 'error' })).toBe(true); // an error is an answer
     expect(taken).toEqual(['a1']);
-    expect(acks.tick(Date.now())).toBe('again'); // not twice a second
+    expect(acks.tick(performance.now())).toBe('again'); // not twice a second
     vi.advanceTimersByTime(1_000);
-    expect(acks.tick(Date.now())).toBe('again');
+    expect(acks.tick(performance.now())).toBe('again');
     expect(written).toHaveLength(2);
     expect(acks.pong({ id: pingId(written), type: 'result', to: 'localhost' })).toBe(true);
     expect(taken).toEqual(['a1', 'a2']);
-    expect(acks.tick(Date.now())).toBe('rest');
+    expect(acks.tick(performance.now())).toBe('rest');
   });
 
   it('under XEP-0198 asks once a second or per 64 stanzas, and calls a client overdue after a minute', () => {
@@ -139,9 +139,9 @@ describe('asking, delivery.md §5.2 and §6.1', () => {
     acks.acknowledge(1);
     for (let seq = 2; seq <= 65; seq++) acks.entrySent(owner, ref('a', seq));
     expect(written).toHaveLength(2); // the 64th
-    expect(acks.tick(Date.now())).toBe('again');
+    expect(acks.tick(performance.now())).toBe('again');
     vi.advanceTimersByTime(60_001);
-    expect(acks.tick(Date.now())).toBe('overdue');
+    expect(acks.tick(performance.now())).toBe('overdue');
     expect(() => acks.acknowledge(66)).toThrow(/acknowledged 66/);
   });
 
