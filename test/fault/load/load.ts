@@ -24,6 +24,8 @@ export interface LoadOptions {
   /** Consumers log in by certificate. */
   readonly external: boolean;
   readonly silenceMs: number;
+  /** Time for a connection and for a login before a client tries another way. */
+  readonly connectMs: number;
   /** Names the item of a provider's publish number `count`; default by topic and provider. */
   readonly itemId?: (node: string, count: number) => string;
 }
@@ -40,6 +42,7 @@ export const DEFAULT_LOAD: LoadOptions = {
   providerManagement: 'resume',
   external: false,
   silenceMs: 3_000,
+  connectMs: 8_000,
 };
 
 /** Everything that was published reaches everybody within this time after the last fault, or counts as lost, ms. */
@@ -77,6 +80,7 @@ export class Load {
       ports: () => cluster.ports(),
       management: options.management,
       silenceMs: options.silenceMs,
+      connectMs: options.connectMs,
       random: seededRandom(seed * 100_003 + ++count),
       timeline,
       ...more,

@@ -193,7 +193,7 @@ const storm: Scenario = {
   id: 'F14',
   title: 'all connections cut at once, HAProxy',
   cluster: { ...CLUSTER, haproxies: 1 },
-  load: { consumers: 300, topics: 10, topicsEach: 1, providersPerTopic: 1, intervalMs: 50, silenceMs: 10_000 },
+  load: { consumers: 300, topics: 10, topicsEach: 1, providersPerTopic: 1, intervalMs: 50, silenceMs: 20_000, connectMs: 30_000 },
   expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     await run.load.flow(50);
@@ -210,7 +210,15 @@ const thousand: Scenario = {
   ...storm,
   id: 'CUT',
   title: '1,000 connections cut at once, HAProxy',
-  load: { consumers: 1_000, topics: 20, topicsEach: 1, providersPerTopic: 1, intervalMs: 200, silenceMs: 20_000 },
+  load: {
+    consumers: 1_000,
+    topics: 20,
+    topicsEach: 1,
+    providersPerTopic: 1,
+    intervalMs: 200,
+    silenceMs: 20_000,
+    connectMs: 30_000,
+  },
   expects: { resumes: true, recoversWithinMs: 60_000 },
 };
 
