@@ -190,6 +190,18 @@ describe.each([
         await resumed(b, 'victim', id, 1);
       });
 
+      it('an SM-ID that only begins like a real one takes nothing from the session that is there', async () => {
+        const { client, id } = await enabled(a, 'forger');
+        const forged = `${id.slice(0, 12)}${'A'.repeat(22)}`;
+        for (const instance of [a, b]) (await refused(instance, 'forger', forged)).kill();
+        await refused(b, 'forger', 'x'.repeat(5_000));
+        await client.marker();
+        const [claim] = await shared.registry.sessionsOf(account('forger'));
+        expect(claim?.claim).toMatchObject({ instanceId: a.id, sessionId: a.sessions.ofAccount(account('forger'))[0]?.id });
+        client.kill();
+        await resumed(b, 'forger', id, 1);
+      });
+
       it('one of two streams on two instances wins at once', async () => {
         const { client, id } = await enabled(a, 'twins');
         client.kill();

@@ -263,10 +263,10 @@ export class HandOver {
     const bound = (await this.#parts.registry.sessionsOf(account)).find(({ claim }) => claim.sessionId.startsWith(stream));
     let owner: Outcome = 'no-answer';
     if (bound !== undefined) {
-      owner =
-        bound.claim.instanceId === this.#parts.instanceId()
-          ? 'handed-over'
-          : await this.#ask(bound.claim.instanceId, smId, account);
+      const { instanceId } = bound.claim;
+      if (instanceId !== this.#parts.instanceId()) owner = await this.#ask(instanceId, smId, account);
+      // Only for an SM-ID that was given out: a claim must not be taken from a session that is there.
+      else if (this.departedOf(account).some((each) => each.smId === smId)) owner = 'handed-over';
     }
     if (owner === 'unknown') return undefined;
     const sessionId = `${stream}~${randomText(6)}`;

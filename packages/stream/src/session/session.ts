@@ -231,7 +231,7 @@ export class Session implements SessionPort, StreamHandler {
     const stream = this.#stream;
     if (stream === undefined || stream.isClosing) return;
     const certificateEnd = this.who.certificateNotAfterMs;
-    if (certificateEnd !== undefined && certificateEnd <= now) {
+    if (certificateEnd !== undefined && certificateEnd <= Date.now()) {
       // RFC 6120 §13.7.2.3
       this.end('certificate-expired', new StreamError('reset', { text: 'the certificate of this stream has expired' }));
       return;
