@@ -14,15 +14,12 @@ import type { InterestPort } from './interest-port.ts';
 import { type DeliveryCluster, interestOf, Neighbours } from './neighbours.ts';
 import { PageCache } from './page-cache.ts';
 import { placesOfText, placesText } from './places.ts';
-import { acknowledgedBy, decidePositions, type PositionStep, positionsWritten } from './positions.ts';
+import { PositionWriter } from './position-writer.ts';
+import { acknowledgedBy } from './positions.ts';
 import { RingBudget, Slot } from './ring.ts';
 import { Slices } from './slices.ts';
 import { Strikes } from './strikes.ts';
 
-/** Positions of topics whose figures moved are written this often (delivery.md §5.3). */
-const POSITIONS_MS = 1_000;
-/** A topic stays in the rounds this long after its last movement, so that laggards of the last entries show. */
-const ROUNDS_AFTER_MOVE = 3;
 /** How long a failed look at the store rests. */
 const RETRY_MS = 1_000;
 /** How often an instance that may not serve asks whether it may again. */
@@ -73,18 +70,12 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   /** Topics that are about to be followed: their head is being read. */
   readonly #following = new Map<string, { readonly feed: Promise<Feed | undefined>; readonly heard: Appended[] }>();
   readonly #neighbours: Neighbours | undefined;
-  /** Topics whose figures moved, with the rounds they stay in. */
-  readonly #moved = new Map<Feed, number>();
-  readonly #writing = new Map<Feed, Promise<void>>();
+  readonly #positions: PositionWriter;
   /** What has to be done, or done again, for feeds that are held. */
   readonly #held: Record<Hold, Set<Feed>> = { judging: new Set(), forked: new Set() };
   readonly #stopListening: readonly (() => void)[];
-  readonly #timer: NodeJS.Timeout;
   readonly #strikes = new Strikes();
-  /** Feeds that sessions have left since their last step began. */
-  readonly #parted = new Set<Feed>();
   #waitingToServe: NodeJS.Timeout | undefined;
-  #isClosing = false;
   #gaps = 0;
 
   constructor(deps: DeliveryDeps) {
@@ -102,7 +93,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       judge: (feed) => void this.#hold(feed, 'judging'),
       forked: (feed) => void this.#hold(feed, 'forked'),
       mayServe: () => this.#mayServe(),
-      moved: (feed) => this.#moved.set(feed, ROUNDS_AFTER_MOVE),
+      moved: (feed) => this.#positions.moved(feed),
       failed: (error, feed) => deps.log.error({ err: error, node: feed.node }, 'reading the log failed; trying again'),
     };
     this.#neighbours = deps.cluster && new Neighbours(deps.cluster, deps.log);
@@ -111,8 +102,15 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       deps.topics.onFork((node) => this.#forked(node)),
       deps.topics.onPrimaryChanged((nodes) => this.#primaryChanged(nodes)),
     ];
-    this.#timer = setInterval(() => void this.writePositions(), POSITIONS_MS);
-    this.#timer.unref();
+    this.#positions = new PositionWriter({
+      positions: deps.topics,
+      instanceId: () => this.#instanceId,
+      mayServe: () => deps.mayServe?.() ?? true,
+      forked: (feed) => void this.#hold(feed, 'forked'),
+      refused: (cursor) => this.#lookLater(cursor.receiver, cursor.feed.node),
+      deserted: (feed) => this.#drop(feed),
+      log: deps.log,
+    });
   }
 
   stats(): DeliveryStats {
@@ -132,15 +130,11 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
 
   /** Writes what every consumer acknowledged and stops. Sessions are expected to have ended. */
   async close(): Promise<void> {
-    // Merged by maximum, so that even one who should not write does no harm.
-    this.#isClosing = true;
-    clearInterval(this.#timer);
     clearTimeout(this.#waitingToServe);
     this.#neighbours?.close();
     for (const stop of this.#stopListening) stop();
     for (const receiver of [...this.#receivers.values()]) this.ended(receiver.port, 'drain');
-    await Promise.all(this.#writing.values());
-    await this.writePositions();
+    await this.#positions.close();
   }
 
   // What the instance tells
@@ -288,13 +282,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
    * wherever its client logs in next, nothing is repeated (delivery.md §5.4). Never rejects; what cannot be written is logged.
    */
   async settle(session: SessionPort): Promise<void> {
-    const cursors = this.#receivers.get(session)?.cursors.values() ?? [];
-    await Promise.all(
-      [...cursors].map(({ feed, subscriber }) => {
-        feed.parting.add(subscriber.jid);
-        return this.#write(feed);
-      }),
-    );
+    await this.#positions.settle(this.#receivers.get(session)?.cursors.values() ?? []);
   }
 
   // InterestPort
@@ -419,7 +407,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   #acknowledge(cursor: Cursor, ref: EntryRef): void {
     if (ref.seq <= cursor.acknowledged.seq || ref.seq > cursor.sentSeq) return;
     cursor.acknowledged = ref;
-    this.#moved.set(cursor.feed, ROUNDS_AFTER_MOVE);
+    this.#positions.moved(cursor.feed);
   }
 
   /** It may be meant for an entry of the same number that a failover dropped. */
@@ -598,7 +586,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     receiver.restored.delete(key);
     receiver.cursors.set(key, cursor);
     feed.add(cursor);
-    this.#moved.set(feed, ROUNDS_AFTER_MOVE);
+    this.#positions.moved(feed);
   }
 
   /** Where the session stood on another instance, if the log still has that place. */
@@ -727,7 +715,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     acknowledgedBy(cursor.subscriber);
     cursor.receiver.cursors.delete(cursor.key);
     cursor.feed.close(cursor);
-    if (cursor.subscriber.cursors.size === 0) this.#settleNow(cursor.feed);
+    if (cursor.subscriber.cursors.size === 0) this.#positions.left(cursor.feed);
   }
 
   #ended(cursor: Cursor): void {
@@ -738,12 +726,11 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     }
     this.#close(cursor);
     // The name may be a new topic by now, to which the account has subscribed already.
-    this.#look(receiver, feed.node, false).catch((error: unknown) => {
-      this.#deps.log.error(
-        { err: error, jid: receiver.fullJid, node: feed.node },
-        'could not look at a topic after its deletion',
-      );
-    });
+    this.#lookLater(receiver, feed.node);
+  }
+
+  #lookLater(receiver: Receiver, node: string): void {
+    void this.#untilDone(() => this.#look(receiver, node, false), { jid: receiver.fullJid, node });
   }
 
   #gap(cursor: Cursor, from: number, to: number): void {
@@ -757,64 +744,10 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     this.#deps.log.warn({ jid: receiver.fullJid, node: feed.node, from, to }, 'a consumer was told of a gap');
   }
 
-  // Positions
-
-  /** At once, for the next session of the account may start on another instance; those that end meanwhile share the next step. */
-  #settleNow(feed: Feed): void {
-    if (this.#parted.has(feed)) return;
-    this.#parted.add(feed);
-    void this.#write(feed);
-  }
-
-  /** One round of the positions: every topic whose figures moved, one step each. Never rejects. */
-  async writePositions(): Promise<void> {
-    if (!this.#mayWrite) return;
-    const feeds = [...this.#moved];
-    for (const [feed, rounds] of feeds) {
-      if (rounds <= 1) this.#moved.delete(feed);
-      else this.#moved.set(feed, rounds - 1);
-    }
-    await Promise.all(
-      feeds.map(async ([feed]) => {
-        await this.#write(feed);
-        feed.headTwoAgo = feed.headOneAgo;
-        feed.headOneAgo = feed.head;
-      }),
-    );
-  }
-
-  /** One step at a time for each topic; each is decided from what is known when its turn comes. */
-  #write(feed: Feed): Promise<void> {
-    const before = this.#writing.get(feed);
-    const writing = (before ?? Promise.resolve()).then(() => this.#writeOnce(feed));
-    this.#writing.set(feed, writing);
-    return writing.finally(() => {
-      if (this.#writing.get(feed) === writing) this.#writing.delete(feed);
-    });
-  }
-
-  async #writeOnce(feed: Feed): Promise<void> {
-    this.#parted.delete(feed);
-    if (!this.#mayWrite || feed.isHeldFor('forked')) {
-      this.#moved.set(feed, ROUNDS_AFTER_MOVE);
-      return;
-    }
-    const { epoch } = feed;
-    const step = decidePositions(feed, this.#instanceId);
-    feed.parting.clear();
-    if (step) {
-      try {
-        const written = step.isEmpty ? 'gone' : await this.#deps.topics.update(feed.node, step.update);
-        this.#written(feed, epoch, step, new Set(written === 'gone' ? [] : written.refused));
-      } catch (error) {
-        this.#deps.log.error({ err: error, node: feed.node }, 'could not write positions; trying again');
-        this.#moved.set(feed, ROUNDS_AFTER_MOVE);
-        return;
-      }
-    }
-    if (feed.cursors.size > 0 || feed.subscribers.size > 0 || this.#feeds.get(feed.node) !== feed) return;
+  /** Nobody is left: the topic is not followed any more. */
+  #drop(feed: Feed): void {
+    if (this.#feeds.get(feed.node) !== feed) return;
     this.#feeds.delete(feed.node);
-    this.#moved.delete(feed);
     this.#context.rings.dropped(feed.ring);
     this.#deps.topics.unfollow(feed.node).catch((error: unknown) => {
       // Its bells are heard in vain until the connection to the store is a new one.
@@ -822,33 +755,9 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     });
   }
 
-  #written(feed: Feed, epoch: number, step: PositionStep, refused: ReadonlySet<string>): void {
-    // What was found out meanwhile counts: it is written again.
-    if (feed.epoch !== epoch) return;
-    if (refused.has('')) {
-      // The log does not have the place that everybody here has passed.
-      void this.#hold(feed, 'forked');
-      return;
-    }
-    positionsWritten(feed, step, refused);
-    for (const subscriber of step.parting) {
-      if (subscriber.cursors.size === 0) feed.subscribers.delete(subscriber.jid);
-    }
-    for (const jid of refused) {
-      // Its subscription is over, or its place is not the log's.
-      for (const { receiver } of feed.subscribers.get(jid)?.cursors ?? []) {
-        this.#look(receiver, feed.node, false).catch((error: unknown) => {
-          this.#deps.log.error(
-            { err: error, jid, node: feed.node },
-            'could not look at a subscription whose position was refused',
-          );
-        });
-      }
-    }
-  }
-
-  get #mayWrite(): boolean {
-    return this.#isClosing || this.#deps.mayServe === undefined || this.#deps.mayServe();
+  /** One round of the positions: what happens once a second. Never rejects. */
+  writePositions(): Promise<void> {
+    return this.#positions.round();
   }
 }
 
