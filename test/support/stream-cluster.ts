@@ -181,6 +181,10 @@ class LogKeeper implements EntryKeeper, SessionObserver {
 }
 
 export interface StreamInstanceOptions {
+  readonly idleMs?: number;
+  readonly answerMs?: number;
+  /** When the certificates of those who log in end, ms since the epoch. */
+  readonly certificateNotAfterMs?: number;
   readonly maxResources?: number;
   readonly resumeTimeoutMs?: number;
 }
@@ -228,8 +232,8 @@ export class StreamInstance {
       domain: DOMAIN,
       log,
       resumeTimeoutMs: options.resumeTimeoutMs ?? 60_000,
-      idleMs: 60_000,
-      answerMs: 60_000,
+      idleMs: options.idleMs ?? 60_000,
+      answerMs: options.answerMs ?? 60_000,
       cluster,
     });
     this.router = new Router({
@@ -268,6 +272,7 @@ export class StreamInstance {
       role: this.roles.get(name) ?? 'platform',
       mechanism: 'TEST',
       limits: { maxStanzaBytes: 65_536, hardStanzaBytes: 65_536, maxResources: options.maxResources ?? 10 },
+      ...(options.certificateNotAfterMs === undefined ? {} : { certificateNotAfterMs: options.certificateNotAfterMs }),
     });
     this.#door = new ControllerDoor({
       domain: DOMAIN,
