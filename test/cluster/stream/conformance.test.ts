@@ -158,6 +158,19 @@ describe.each([
         expect(await registry.reclaim(who, 'r', claim('i2', 's1'))).toBe(true); // lost in a failover
       });
 
+      it('hands a claim on to the session that goes on elsewhere: of several that want it one gets it', async () => {
+        const { registry } = stores;
+        const who = account('goes-on');
+        await registry.bind(who, 'r', claim('i1', 's'), 2);
+        const wanted = ['s~1', 's~2', 's~3'];
+        const got = await Promise.all(wanted.map((id) => registry.reclaim(who, 'r', claim('i2', id), 's')));
+        expect(got.filter((each) => each)).toHaveLength(1);
+        const winner = wanted[got.indexOf(true)] as string;
+        expect(await registry.sessionsOf(who)).toEqual([{ resource: 'r', claim: claim('i2', winner) }]);
+        expect(await registry.drop(who, 'r', 's')).toBe(false); // the former owner's late end
+        expect(await registry.drop(who, 'r', winner)).toBe(true);
+      });
+
       it('keeps accounts apart whose names differ in braces, percent signs and dots', async () => {
         const { registry } = stores;
         const names = ['x{a}y', 'x%7Ba%7Dy', 'x{a', 'xa}y'];
@@ -356,6 +369,40 @@ describe.each([
         await resume.put(account('owner'), 'sm', state('s1'), 60_000);
         expect(await resume.take(account('thief'), 'sm')).toBeUndefined();
         expect(await resume.take(account('owner'), 'sm')).toEqual(state('s1'));
+      });
+
+      it('takes stanzas that come after it, in order, until somebody takes it', async () => {
+        const { resume } = stores;
+        const who = account('after');
+        await resume.put(who, 'sm', state('s1'), 60_000);
+        const stanzas = ['<message id="1">\n</message>', "<message id='2'>ü\u2028</message>", '<message/>'];
+        for (const stanza of stanzas) expect(await resume.append(who, 'sm', stanza)).toBe('kept');
+        expect(await resume.append(who, 'another', '<message/>')).toBe('gone');
+        expect(await resume.append(account('thief'), 'sm', '<message/>')).toBe('gone');
+        const taken = await resume.take(who, 'sm');
+        expect(taken?.unacknowledged).toEqual([...state('s1').unacknowledged, ...stanzas.map((stanza) => ({ stanza }))]);
+        expect(await resume.append(who, 'sm', '<message/>')).toBe('gone');
+      });
+
+      it('refuses a stanza beyond the bound of a state, and keeps what it has', async () => {
+        const { resume } = stores;
+        const who = account('full-state');
+        await resume.put(who, 'sm', state('s1'), 60_000);
+        const stanza = `<message>${'x'.repeat(1_500_000)}</message>`;
+        expect(await resume.append(who, 'sm', stanza)).toBe('kept');
+        expect(await resume.append(who, 'sm', stanza)).toBe('kept');
+        expect(await resume.append(who, 'sm', stanza)).toBe('full');
+        expect((await resume.take(who, 'sm'))?.unacknowledged).toHaveLength(4);
+      });
+
+      it('a stanza and the one who takes the state come in one order: it is with the state, or gone', async () => {
+        const { resume } = stores;
+        const who = account('raced');
+        await resume.put(who, 'sm', state('s1'), 60_000);
+        const appended = Array.from({ length: 20 }, (_, i) => resume.append(who, 'sm', `<message id='${i}'/>`));
+        const taken = await resume.take(who, 'sm');
+        const kept = (await Promise.all(appended)).filter((outcome) => outcome === 'kept').length;
+        expect(taken?.unacknowledged).toHaveLength(2 + kept);
       });
 
       it('forgets it when its time is over, and all of an account when asked to', async () => {

@@ -51,7 +51,10 @@ export class RedisSessionRegistry implements SessionRegistry {
   }
 
   async reclaim(account: JID, resource: string, claim: SessionClaim, formerId = claim.sessionId): Promise<boolean> {
-    const reply = await this.#redis.run(RECLAIM, [this.#keys.sessions(account)], [resource, written(claim), formerId]);
+    const [keys, args] = [[this.#keys.sessions(account)], [resource, written(claim), formerId]];
+    // Who writes its own claim does so again after a failover. One that was taken over must not be the former owner's again.
+    const isOwn = formerId === claim.sessionId;
+    const reply = await (isOwn ? this.#redis.run(RECLAIM, keys, args) : this.#redis.runDurably(RECLAIM, keys, args));
     return asAnswer(RECLAIM, ['claimed', 'taken'], reply)[0] === 'claimed';
   }
 
