@@ -52,7 +52,7 @@ describe.skipIf(!hasRedis())('two instances on one Redis', () => {
   const nextEvent = (client: RawClient, id: string) =>
     client.next((element) => element.name === 'message' && String(element).includes(`id="${id}"`), `the event ${id}`);
 
-  it('an event published on one reaches a consumer on the other, while it is there and when it comes back (S-18, M-02)', async () => {
+  it('an event published on one reaches a consumer on the other, while it is there and when it comes back (S-20, M-02)', async () => {
     const provider = await at(here, 'provider');
     const consumer = await at(there, 'consumer');
     await must(provider, 'set', `<pubsub xmlns='${PUBSUB}'><create node='t1'/></pubsub>`);
@@ -67,7 +67,7 @@ describe.skipIf(!hasRedis())('two instances on one Redis', () => {
     await provider.close();
   });
 
-  it('a message to a full JID and to a bare JID finds the session on the other instance (S-19)', async () => {
+  it('a message to a full JID and to a bare JID finds the session on the other instance (RFC 6121 §8.5)', async () => {
     const sender = await at(here, 'provider');
     const receiver = await at(there, 'third');
     for (const to of ['third@localhost/r', 'third@localhost']) {
