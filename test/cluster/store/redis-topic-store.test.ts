@@ -82,7 +82,7 @@ describe.skipIf(!hasRedis())('over one Redis', () => {
   });
 
   describe('several instances, delivery.md §1 to §3', () => {
-    it('number without holes when they publish at once, and each hears every entry once, in order (G-010, G-036)', async () => {
+    it('number without holes when they publish at once, and each hears every entry once, in order (G-010, S-28)', async () => {
       const { one, two } = await pair();
       const heard = [heardBy(one), heardBy(two)];
       await Promise.all([one.follow(NODE), two.follow(NODE)]);

@@ -478,7 +478,7 @@ describe('rights of accounts that change, delivery.md §8.2, §8.3', () => {
     decide: (role) => (role === 'guest' ? { verdict: 'deny', why: 'guests do not' } : { verdict: 'allow' }),
   };
 
-  it('a session whose role may not hear the topic any more gets nothing from then on (G-036)', async () => {
+  it('a session whose role may not hear the topic any more gets nothing from then on (G-038)', async () => {
     const delivery = start('one', { policy });
     const [session, witness] = [await live(delivery, `${ALICE}/a`), await live(delivery, `${BOB}/b`)];
     await publish(store, NODE, 'one');
@@ -533,7 +533,7 @@ describe('rights of accounts that change, delivery.md §8.2, §8.3', () => {
     expect(delivery.stats().cursors).toBe(0);
   });
 
-  it('who logs in without the right never gets what was published until then (M-14)', async () => {
+  it('who logs in without the right never gets what was published until then (G-038)', async () => {
     const delivery = start('one', { policy });
     await publish(store, NODE, 'forbidden');
     const session = await live(delivery, `${ALICE}/a`, (guest) => {
