@@ -338,7 +338,7 @@ class Episode {
     if (request.verb === 'authorize') {
       client.send(authorizationXml(request, this.#instance(0).broker, `answer-${this.#serial}`));
       const outcome = this.#broker.perform({ name, resource }, asked, undefined);
-      this.#delivery.follow(outcome);
+      this.#delivery.follow(outcome, by);
       this.#count(`authorize: ${outcome.answers[0]}`);
       await this.#marker(client);
       const bounce = this.#take(client, (element) => element.attrs.type === 'error');
@@ -358,7 +358,7 @@ class Episode {
     const got = this.#inside(answerLine(request, answer, (id) => this.#labels.get(id) ?? id));
     if (request.verb === 'publish') this.#published = { by, serial: this.#serial, request, type, xml, got };
     const outcome: Outcome = this.#broker.perform({ name, resource }, asked, madeLabel);
-    this.#delivery.follow(outcome);
+    this.#delivery.follow(outcome, by);
     this.#count(`${request.verb}: ${got.startsWith('error') ? got.split(' ').slice(1, 3).join(' ') : 'result'}`);
     if (outcome.answers.includes(got)) return undefined;
     return `answered "${got}"; right is ${quoted(outcome.answers)}`;

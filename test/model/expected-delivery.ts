@@ -42,6 +42,9 @@ interface Owed {
   readonly acknowledgedBy: Set<ModelSession>;
 }
 
+/** For the time of a message between instances, here so many requests, a session may hear of what another unsubscribed from. */
+const LEAVING_REQUESTS = 5;
+
 const late = (expected: Expectation): Expectation => ({ ...expected, says: expected.later ?? expected.says, isLate: true });
 
 /** Which topics there are, and where others went. */
@@ -59,7 +62,11 @@ export class ExpectedDelivery {
   /** What an account hears, or may hear, at its next login, by bare JID: direct messages kept for it, ends of subscriptions. */
   readonly #late = new Map<string, Expectation[]>();
 
-  /** `isShared`: of several instances one may not know yet what another has seen acknowledged. */
+  /** Subscriptions that a session ended of which the account's other sessions may still hear. */
+  #left: { readonly node: string; readonly jid: string; readonly by: string; readonly until: number }[] = [];
+  #followed = 0;
+
+  /** `isShared`: of several instances one may not know yet what another knows. */
   constructor(domain: string, isShared: boolean) {
     this.#domain = domain;
     this.#isShared = isShared;
@@ -73,10 +80,15 @@ export class ExpectedDelivery {
     return this.#sessions.get(`${name}/${resource}`);
   }
 
-  /** Hands out what a request leads to. */
-  follow(outcome: Outcome): void {
+  /** Hands out what a request of this session leads to. */
+  follow(outcome: Outcome, by: string): void {
     for (const notice of outcome.notices) this.#dispatch(notice);
-    for (const { node, jid } of outcome.ended) this.#end(node, jid, outcome);
+    for (const event of outcome.events) this.#dispatchToLeavers(event);
+    for (const { node, jid, isOwn } of outcome.ended) {
+      this.#end(node, jid, outcome);
+      if (this.#isShared && isOwn) this.#left.push({ node, jid, by, until: this.#followed + LEAVING_REQUESTS });
+    }
+    this.#followed++;
   }
 
   /** A new session; `requests` are those that wait for it as an owner. */
@@ -217,6 +229,18 @@ export class ExpectedDelivery {
       says: isMoved ? [`delete ${redirect}`, 'delete'] : kept.says,
       isOptional: kept.isOptional || topics.exists(kept.node),
     };
+  }
+
+  #dispatchToLeavers(event: Omit<Notice, 'to'>): void {
+    this.#left = this.#left.filter(({ until }) => until > this.#followed);
+    for (const { node, jid, by } of this.#left) {
+      if (node !== event.node) continue;
+      for (const session of this.#of(bareOf(jid))) {
+        const name = `${session.name}/${session.resource}`;
+        const isReceiver = jid === bareOf(jid) || jid === `${bareOf(jid)}/${session.resource}`;
+        if (isReceiver && name !== by) session.expected.push({ ...event, to: jid, isOptional: true });
+      }
+    }
   }
 
   #later(bare: string, expectation: Expectation): void {

@@ -99,7 +99,16 @@ export interface Outcome {
   readonly answers: readonly string[];
   readonly notices: readonly Notice[];
   /** Subscriptions that ended: nothing is owed to them any more. */
-  readonly ended: readonly { readonly node: string; readonly jid: string }[];
+  readonly ended: readonly Ended[];
+  /** What was published of the topics, whoever is told. */
+  readonly events: readonly Omit<Notice, 'to'>[];
+}
+
+export interface Ended {
+  readonly node: string;
+  readonly jid: string;
+  /** The subscriber left; no right was taken. */
+  readonly isOwn: boolean;
 }
 
 interface Item {
@@ -116,6 +125,13 @@ interface Topic {
   items: Item[];
   log: LogEntry[];
 }
+
+const newEntry = (fixed: Pick<LogEntry, 'node' | 'kind' | 'itemId' | 'isKept'>): LogEntry => ({
+  ...fixed,
+  isWithdrawn: false,
+  isEvicted: false,
+  isDoubtful: false,
+});
 
 /** Refuses; the message is the answer. */
 class Refusal extends Error {
@@ -144,7 +160,8 @@ export class ReferenceBroker {
   /** Where deleted topics went, by name. */
   readonly #moved = new Map<string, string>();
   #notices: Notice[] = [];
-  #ended: { node: string; jid: string }[] = [];
+  #ended: Ended[] = [];
+  #events: Omit<Notice, 'to'>[] = [];
 
   constructor(options: {
     readonly domain: string;
@@ -168,6 +185,7 @@ export class ReferenceBroker {
   perform(who: Asker, request: Request, madeId: string | undefined): Outcome {
     this.#notices = [];
     this.#ended = [];
+    this.#events = [];
     let answers: readonly string[];
     try {
       answers = this.#dispatch(who, request, madeId);
@@ -176,7 +194,7 @@ export class ReferenceBroker {
       answers = error.answers;
       this.#notices = [];
     }
-    return { answers, notices: this.#notices, ended: this.#ended };
+    return { answers, notices: this.#notices, ended: this.#ended, events: this.#events };
   }
 
   /** For whoever makes up requests: the topics that there are. */
@@ -309,19 +327,18 @@ export class ReferenceBroker {
   #delete(who: Asker, node: string, redirect: string | undefined): readonly string[] {
     const topic = this.#own(who, node, 'delete');
     if (topic.fields.notify_delete === '1') {
-      const says = redirect === undefined ? 'delete' : `delete ${redirect}`;
+      const says = [redirect === undefined ? 'delete' : `delete ${redirect}`];
+      const type = this.#messageType(topic);
+      const entry = newEntry({ node, kind: 'other', itemId: undefined, isKept: true });
+      this.#events.push({ node, says, type, entry });
       // §8.4.2: all subscribers, which SHOULD include pending ones
       for (const [jid, state] of topic.subscriptions) {
         if (!this.#grants(nameOf(jid), 'subscribe', node)) continue; // design D11
-        const entry: LogEntry | undefined =
-          state === 'subscribed'
-            ? { node, kind: 'other', itemId: undefined, isKept: true, isWithdrawn: false, isEvicted: false, isDoubtful: false }
-            : undefined;
-        this.#notices.push({ to: jid, node, says: [says], type: this.#messageType(topic), entry });
+        this.#notices.push({ to: jid, node, says, type, entry: state === 'subscribed' ? entry : undefined });
       }
     }
     for (const entry of topic.log) entry.isWithdrawn ||= entry.kind === 'published'; // delivery.md §1.4
-    for (const jid of topic.subscriptions.keys()) this.#ended.push({ node, jid });
+    for (const jid of topic.subscriptions.keys()) this.#ended.push({ node, jid, isOwn: false });
     this.#topics.delete(node);
     if (redirect !== undefined) this.#moved.set(node, redirect);
     return ['result'];
@@ -357,7 +374,7 @@ export class ReferenceBroker {
     const topic = this.#visible(who, node); // whoever is in may leave: no grant is needed
     if (!topic.subscriptions.has(jid)) throw new Refusal('error cancel unexpected-request+not-subscribed'); // §6.2.3.2
     topic.subscriptions.delete(jid);
-    this.#ended.push({ node, jid });
+    this.#ended.push({ node, jid, isOwn: true });
     return ['result', `result ${node} ${jid} none`]; // §6.2.2
   }
 
@@ -698,7 +715,7 @@ export class ReferenceBroker {
 
   #endSubscription(node: string, topic: Topic, jid: string): void {
     topic.subscriptions.delete(jid);
-    this.#ended.push({ node, jid });
+    this.#ended.push({ node, jid, isOwn: false });
     this.#tell(node, topic, jid, 'none');
   }
 
@@ -726,21 +743,16 @@ export class ReferenceBroker {
       readonly isKept?: boolean;
     },
   ): void {
-    const entry: LogEntry = {
-      node,
-      kind: event.kind ?? 'other',
-      itemId: event.itemId,
-      isKept: event.isKept ?? true,
-      isWithdrawn: false,
-      isEvicted: false,
-      isDoubtful: false,
-    };
+    const { kind = 'other', itemId, isKept = true } = event;
+    const entry = newEntry({ node, kind, itemId, isKept });
     topic.log.push(entry);
+    const says = [event.says, ...(event.later ?? []).filter((each) => each !== event.says)];
+    const type = this.#messageType(topic);
+    this.#events.push({ node, says, type, entry });
     for (const [jid, state] of topic.subscriptions) {
       if (state !== 'subscribed') continue; // §4.2
       if (!this.#grants(nameOf(jid), 'subscribe', node)) continue; // design D11, whatever the subscription says
-      const says = [event.says, ...(event.later ?? []).filter((each) => each !== event.says)];
-      this.#notices.push({ to: jid, node, says, type: this.#messageType(topic), entry });
+      this.#notices.push({ to: jid, node, says, type, entry });
     }
   }
 
