@@ -1,4 +1,5 @@
 export * from './access/decide.ts';
+export * from './access/may-hear.ts';
 export * from './access/policy.ts';
 export * from './broker.ts';
 export { Delivery, type DeliveryDeps, type DeliveryStats } from './delivery/delivery.ts';

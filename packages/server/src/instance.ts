@@ -291,6 +291,7 @@ export const startInstance: StartInstance = async (config, deps) => {
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
         roles: roles.names,
+        policy: roles,
         offline,
         changed: (account) => stores.control.append({ kind: ACCOUNT_CHANGED, body: account.bareString }),
         live: liveInstance({ sessions, instances, startedMs, addresses, config, deps }),

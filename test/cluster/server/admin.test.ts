@@ -8,6 +8,7 @@ import {
   openEmbeddedTopicStore,
   openRedisTopicStore,
   type PositionStore,
+  type RolePolicy,
   type TopicStore,
 } from '@xmpp-grid/pubsub';
 import { EmbeddedOfflineMessages, JID, type OfflineMessages, RedisOfflineMessages, StoreUnavailable } from '@xmpp-grid/stream';
@@ -269,6 +270,27 @@ describe.each([
       await publish(topics, 'one', 'a');
       await admin.platformAdd({ name: 'siem', role: 'platform', password: 'another', replace: true });
       expect(await topics.position('one', `${SIEM}`)).toEqual(before);
+    });
+
+    it('§8.3 another role shows nothing of what the former one hid', async () => {
+      const { topics } = stores;
+      const policy: RolePolicy = {
+        decide: (role, _, node) =>
+          role === 'read-only' && node === 'closed' ? { verdict: 'deny', why: 'role' } : { verdict: 'allow' },
+        isHidden: () => false,
+        approves: () => true,
+      };
+      const judging = makeAdmin(stores, [], { policy });
+      await judging.platformAdd({ name: 'siem', role: 'read-only' });
+      for (const node of ['closed', 'open']) {
+        await create(topics, node);
+        await subscribe(topics, node, `${SIEM}`);
+      }
+      const before = await topics.position('open', `${SIEM}`);
+      for (const node of ['closed', 'open']) await publish(topics, node, 'a');
+      await judging.platformAdd({ name: 'siem', role: 'platform', replace: true });
+      expect(await topics.position('closed', `${SIEM}`)).toEqual((await topics.record('closed'))!.head);
+      expect(await topics.position('open', `${SIEM}`)).toEqual(before);
     });
 
     it('a request that waits stays one: only subscriptions have positions', async () => {

@@ -1,10 +1,9 @@
 import type { Availability, EntryKeeper, EntryRef, Logger, SessionObserver, SessionPort } from '@xmpp-grid/stream';
-import { effectiveAffiliation, maySubscriptionStand } from '../access/decide.ts';
+import { mayHear, mayRoleHear } from '../access/may-hear.ts';
 import type { TopicPolicy } from '../access/policy.ts';
 import type { EntryId } from '../log/entry.ts';
 import type { Appended, LogReader } from '../store/log-reader.ts';
 import type { PositionStore } from '../store/position-store.ts';
-import type { Affiliation } from '../store/topic-config.ts';
 import type { Subscription, TopicRecord, TopicStore } from '../store/topic-store.ts';
 import { Cursor, type Loading, type Place, type Receiver } from './cursor.ts';
 import { EventEncoder, eventPrefix, type RenderConfiguration, subscriptionTag } from './event.ts';
@@ -521,7 +520,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       ({ jid, state }) => state === 'subscribed' && (jid === receiver.account || jid === receiver.fullJid),
     );
     const open = [...receiver.cursors.values()].filter(({ feed }) => feed.node === node);
-    const mayReceive = this.#mayReceive(receiver.port.role, affiliation, record);
+    const mayReceive = mayHear(this.#deps.policy, receiver.port.role, affiliation, record);
     const kept = new Set(mayReceive ? wanted.map(({ jid }) => cursorKey(node, jid, receiver)) : []);
     dropRestored(receiver, node, kept);
     for (const cursor of open) {
@@ -639,12 +638,6 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     else this.#following.get(node)?.heard.push({ node, entries, record });
   }
 
-  /** May a session still be told of this topic: its role's grant, and the account's standing there (D11). */
-  #mayReceive(role: string, affiliation: Affiliation, { node, config }: TopicRecord): boolean {
-    const isApproved = this.#deps.policy.approves(role, node);
-    return this.#mayHear(role, node) && maySubscriptionStand(effectiveAffiliation(affiliation, isApproved), config.accessModel);
-  }
-
   /**
    * Nobody gets a further entry of the topic before what it is held for is done: each session judged again when rights changed
    * (delivery.md §8.1), or cursors set back after a fork (§1.3).
@@ -683,12 +676,6 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     void this.#hold(feed, 'judging');
   }
 
-  /** Whether the role is told of the topic at all, whatever the subscription says (design D11). */
-  #mayHear(role: string, node: string): boolean {
-    const { policy } = this.#deps;
-    return !policy.isHidden(role, node) && policy.decide(role, 'subscribe', node).verdict === 'allow';
-  }
-
   /** The index names a topic without a subscription: it was deleted while the account was away (delivery.md §1.5). */
   async #tellDeparted(receiver: Receiver, node: string): Promise<void> {
     const { topics } = this.#deps;
@@ -696,7 +683,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     if ([...receiver.ended.values()].some((ended) => ended.node === node)) return;
     const stone = await topics.tombstone(node);
     if (receiver.isEnded) return;
-    if (this.#mayHear(receiver.port.role, node)) {
+    if (mayRoleHear(this.#deps.policy, receiver.port.role, node)) {
       receiver.port.sendStanza(this.#encoder.deletedMeanwhile(node, receiver.account, stone?.head, stone?.redirect));
     }
     await topics.forgetTopic(receiver.account, node);

@@ -6,7 +6,7 @@ import {
   profileHashes,
   type VersionedAccount,
 } from '@xmpp-grid/auth';
-import type { PositionStore, TopicRecord, TopicStore } from '@xmpp-grid/pubsub';
+import type { PositionStore, RolePolicy, TopicRecord, TopicStore } from '@xmpp-grid/pubsub';
 import { JID, type OfflineMessages, StoreUnavailable } from '@xmpp-grid/stream';
 import { moveToHeads } from './new-grant.ts';
 import {
@@ -44,6 +44,8 @@ export interface AdminDeps {
   readonly scramIterations: number;
   /** Role names that exist. */
   readonly roles: readonly string[];
+  /** What they are granted. Undefined: none hides anything from anybody. */
+  readonly policy?: RolePolicy | undefined;
   /** Undefined: no instance runs, the command line works on the store alone. */
   readonly live?: LiveInstance | undefined;
   /**
@@ -113,6 +115,7 @@ export class Admin implements AdminOperations {
         createdAtMs: existing?.account.createdAtMs ?? Date.now(),
       };
       if (existing === undefined) await this.#endInheritance(jid);
+      else if (existing.account.role !== account.role) await this.#changeRole(existing.account);
       if ((await this.#write(jid, () => accounts.put(account, existing?.version))) !== 'stale') {
         await this.#tell(jid, existing === undefined ? 'added' : 'replaced');
         return this.#view(account, this.#sessionCounts());
@@ -243,6 +246,12 @@ export class Admin implements AdminOperations {
       if (written !== 'stale') return changed;
     }
     throw contended(this.#jid(name));
+  }
+
+  /** What its former role hid is not shown to it by another one (delivery.md §8.3). */
+  async #changeRole({ jid, role }: PlatformAccount): Promise<void> {
+    const { policy, topics } = this.#deps;
+    if (policy) await moveToHeads(topics, jid, { role, policy });
   }
 
   /** A former owner of the name may have left subscriptions and messages: what was sent until now is not the new one's. */

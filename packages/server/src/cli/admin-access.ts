@@ -49,6 +49,7 @@ async function openPatiently(config: Config): Promise<Stores> {
 
 async function withStore<T>(config: Config, use: (admin: AdminOperations) => Promise<T>): Promise<T> {
   const stores = await openPatiently(config);
+  const policy = new Authorizer(config.roles);
   try {
     return await use(
       new Admin({
@@ -57,7 +58,8 @@ async function withStore<T>(config: Config, use: (admin: AdminOperations) => Pro
         domain: config.domain,
         profile: config.profile,
         scramIterations: config.sasl.scramIterations,
-        roles: new Authorizer(config.roles).names,
+        roles: policy.names,
+        policy,
         offline: stores.offlineMessages(config.domain, async () => true),
         changed: (account) => stores.control.append({ kind: ACCOUNT_CHANGED, body: account.bareString }),
       }),
