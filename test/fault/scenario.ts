@@ -237,5 +237,6 @@ function storyOf(scenario: Scenario, run: FaultRun, report: CheckReport | undefi
     '--- faults',
     ...(report ?? run.load.checker.soFar()).faults.slice(0, 40),
     ...logs,
+    ...(run.cluster.options.redis === 'sentinel' ? ['--- Sentinels', ...run.cluster.redis.output] : []),
   ].join('\n');
 }

@@ -43,14 +43,20 @@ export interface RedisTopology {
   promote(): Promise<TestRedis>;
   /** Starts a dead server again; it becomes a replica of the present primary. */
   rejoin(server: TestRedis): Promise<void>;
-  /** Every replica holds what its primary holds. */
+  /** Every replica holds what its primary holds; the Sentinels agree about all of them. */
   inStep(): Promise<void>;
+  /** The Sentinels have another primary than this one, agree about it, and the other replica follows it (sentinel). */
+  failedOver(from: TestRedis): Promise<TestRedis>;
+  /** What the Sentinels said, newest last. */
+  readonly output: readonly string[];
   stop(): Promise<void>;
 }
 
 const REPLICATOR = ['--user', 'replicator', 'on', '>replicator', '+psync', '+replconf', '+ping'];
 const REPLICA_AUTH = ['--masteruser', 'replicator', '--masterauth', 'replicator'];
 const MASTER_NAME = 'grid';
+/** Of a Sentinel's log. */
+const MAX_LINES = 60;
 
 /** Runs one command on one server, on a connection of its own. */
 export async function onServer<T>(server: { readonly port: number }, command: (client: Redis) => Promise<T>): Promise<T> {
@@ -132,7 +138,17 @@ async function startReplicated(options: RedisTopologyOptions): Promise<RedisTopo
       }
       throw new Error('no Sentinel answers');
     };
+    const agreed = async (): Promise<TestRedis | undefined> => {
+      const found = await Promise.all(
+        sentinels.map((sentinel) =>
+          onServer(sentinel, (client) => client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME)),
+        ),
+      );
+      const ports = new Set(found.map((at) => Number((at as string[])[1])));
+      return ports.size === 1 ? servers.find((server) => ports.has(server.port)) : undefined;
+    };
     const inStep = async () => {
+      if (sentinels.length > 0) await until('the Sentinels agree', async () => (await agreed()) !== undefined);
       await until('every replica is in step', async () => {
         const from = await primary();
         if ((await roleOf(from)) !== 'master') return false;
@@ -204,6 +220,18 @@ async function startReplicated(options: RedisTopologyOptions): Promise<RedisTopo
         await server.restart(['--replicaof', '127.0.0.1', String((await primary()).port)]);
       },
       inStep,
+      async failedOver(from) {
+        let next = from;
+        const isDone = async () => {
+          next = (await agreed()) ?? from;
+          return next !== from && Number(await replication(next, 'connected_slaves')) > 0;
+        };
+        await until('the Sentinels made another primary', () => isDone().catch(() => false), 30_000);
+        return next;
+      },
+      get output() {
+        return sentinels.flatMap((sentinel, i) => sentinel.output.map((line) => `sentinel ${i + 1}: ${line}`));
+      },
       stop,
     };
   } catch (error) {
@@ -214,19 +242,33 @@ async function startReplicated(options: RedisTopologyOptions): Promise<RedisTopo
 
 interface Sentinel {
   readonly port: number;
+  readonly output: readonly string[];
   stop(): Promise<void>;
 }
+
+/**
+ * A primary that is only slow must not be replaced, on a busy test machine neither: of two that live, the one that loses takes
+ * with it what one replica had confirmed (WAIT is no consensus, operations.md §0.3).
+ */
+const DOWN_AFTER_MS = 4_000;
 
 async function startSentinel(primaryPort: number): Promise<Sentinel> {
   const folder = mkdtempSync(join(tmpdir(), 'sentinel-'));
   const file = join(folder, 'sentinel.conf');
   writeFileSync(
     file,
-    `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${primaryPort} 2\nsentinel down-after-milliseconds ${MASTER_NAME} 1000\n` +
+    `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${primaryPort} 2\nsentinel down-after-milliseconds ${MASTER_NAME} ${DOWN_AFTER_MS}\n` +
       `sentinel failover-timeout ${MASTER_NAME} 5000\nsentinel parallel-syncs ${MASTER_NAME} 2\n`,
   );
   const [port] = (await freePorts(1)) as [number];
-  const child = spawn(redisBinary(), [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], { stdio: 'ignore' });
+  const child = spawn(redisBinary(), [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const output: string[] = [];
+  child.stdout.on('data', (chunk: Buffer) => {
+    output.push(...chunk.toString().trimEnd().split('\n'));
+    output.splice(0, Math.max(0, output.length - MAX_LINES));
+  });
   const stop = async () => {
     if (child.exitCode === null && child.signalCode === null) {
       const exited = once(child, 'exit');
@@ -246,7 +288,7 @@ async function startSentinel(primaryPort: number): Promise<Sentinel> {
     await stop();
     throw error;
   }
-  return { port, stop };
+  return { port, output, stop };
 }
 
 const CLUSTER_PRIMARIES = 3;
@@ -332,6 +374,8 @@ async function startClusterOf(options: RedisTopologyOptions): Promise<RedisTopol
       promote: () => Promise.reject(new Error('a Cluster promotes by itself')),
       rejoin: (server) => server.restart(),
       inStep,
+      failedOver: () => Promise.reject(new Error('a Cluster has no Sentinels')),
+      output: [],
       stop,
     };
   } catch (error) {

@@ -52,8 +52,8 @@ const sentinel: Scenario = {
     await run.load.flow(run.between(50, 200));
     run.breaks('kill -9 of the primary');
     await old.kill();
-    await until('Sentinel promotes a replica', async () => (await redis.primary()) !== old, 30_000);
-    run.note('Sentinel promoted a replica');
+    const next = await redis.failedOver(old);
+    run.note(`the Sentinels made ${next.port} the primary`);
     await redis.rejoin(old);
     run.repaired('the old primary is a replica');
     await redis.inStep();
