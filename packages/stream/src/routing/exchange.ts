@@ -7,7 +7,7 @@ import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import { randomText } from '../random.ts';
 import { errorReply } from '../session/answer.ts';
-import type { Departed } from '../session/hand-over.ts';
+import { type Departed, lineage } from '../session/hand-over.ts';
 import type { SessionPort } from '../session/ports.ts';
 import type { Undelivered } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
@@ -22,9 +22,9 @@ import { Parcel } from './parcel.ts';
  * while something still follows its last move gets all of it once, perhaps not in order.
  *
  * A message to a bare JID visits the instances that hold sessions of the account one after another, each of which hands it
- * to its receivers and passes it on with what it knows: who was visited, whether anybody took it. The last one keeps it for
- * later if nobody did. So each resource gets it once and no presence needs to be known elsewhere; an instance that dies with
- * it in hand leaves it in its inbox.
+ * to its receivers and passes it on with what it knows: who was visited, and who took it. The last one keeps it for later if
+ * nobody did. So each resource gets it once, also one that moves meanwhile, and no presence needs to be known elsewhere; an
+ * instance that dies with it in hand leaves it in its inbox.
  */
 
 export interface ExchangeOptions {
@@ -40,8 +40,8 @@ interface Transit {
   readonly type?: string | undefined;
   /** Instances that it came through. */
   readonly seen: readonly string[];
-  /** A message to a bare JID: some session has it. */
-  readonly isTaken?: boolean;
+  /** A message to a bare JID: the sessions that have it, by what stays the same when one moves. */
+  readonly took?: readonly string[];
 }
 
 interface OwnPresence {
@@ -225,16 +225,16 @@ export class Exchange {
    */
   toBare(message: Element, to: JID): Promise<void> {
     const { kind, type } = described(message);
-    return this.#visit(new Parcel(message), to, { to: to.bareString, kind, type, seen: [], isTaken: false }, atOnce);
+    return this.#visit(new Parcel(message), to, { to: to.bareString, kind, type, seen: [], took: [] }, atOnce);
   }
 
   async #visit(parcel: Parcel, to: JID, transit: Transit, ask: Ask): Promise<void> {
     const { cluster } = this.#sessions;
     const seen = new Set(transit.seen);
-    let isTaken = transit.isTaken === true;
+    const took = new Set(transit.took);
     if (!seen.has(cluster.instanceId())) {
       seen.add(cluster.instanceId());
-      isTaken = (await this.#takeHere(parcel, to)) || isTaken;
+      await this.#takeHere(parcel, to, took);
     }
     let hasSessions = false;
     try {
@@ -244,7 +244,7 @@ export class Exchange {
         hasSessions = bound.length > 0;
         const next = bound.find(({ claim }) => !seen.has(claim.instanceId))?.claim.instanceId;
         if (next === undefined) break;
-        const message = encode({ ...transit, isTaken, seen: [...seen] }, parcel);
+        const message = encode({ ...transit, took: [...took], seen: [...seen] }, parcel);
         seen.add(next);
         const outcome = await ask(() => cluster.inboxes.send(next, message));
         if (outcome === 'sent') return;
@@ -253,11 +253,11 @@ export class Exchange {
       }
     } catch (error) {
       // Somebody has it, and the sender would send it to them again.
-      if (!isTaken) throw error;
+      if (took.size === 0) throw error;
       this.#log.warn({ err: error, to: transit.to }, 'a message did not reach the sessions of other instances');
       return;
     }
-    if (isTaken || transit.type === 'headline') return; // §8.5.2.2.1: a headline is not kept
+    if (took.size > 0 || transit.type === 'headline') return; // §8.5.2.2.1: a headline is not kept
     await this.#offline.store(to.bare, parcel.element);
     // Whoever came to be available meanwhile has looked before the message was there (delivery.md §2.6).
     if (hasSessions) await this.#tellKept(to);
@@ -279,7 +279,7 @@ export class Exchange {
     } else if (kind === 'message' && type !== 'error' && type !== 'groupchat') {
       // Sessions that were there when it came have it already.
       if (to.resource === undefined && (await this.#hadOthers(to, sessionId, sinceMs))) return;
-      await this.#onwards(parcel, to.bare, { to: to.bareString, kind, type, seen: [], isTaken: false });
+      await this.#onwards(parcel, to.bare, { to: to.bareString, kind, type, seen: [], took: [] });
     }
   }
 
@@ -288,17 +288,18 @@ export class Exchange {
     return bound.some(({ claim }) => claim.sessionId !== sessionId && claim.sinceMs < atMs);
   }
 
-  async #takeHere(parcel: Parcel, to: JID): Promise<boolean> {
-    let isTaken = false;
+  async #takeHere(parcel: Parcel, to: JID, took: Set<string>): Promise<void> {
     for (const session of this.#sessions.ofAccount(to)) {
-      if (!session.receivesBare) continue;
+      const line = lineage(session.id);
+      if (!session.receivesBare || took.has(line)) continue;
       session.sendStanza(parcel.bytes);
-      isTaken = true;
+      took.add(line);
     }
     for (const departed of this.#sessions.departedOf(to)) {
-      if (!departed.receivesBare) continue;
+      const line = lineage(departed.sessionId);
+      if (!departed.receivesBare || took.has(line)) continue;
       try {
-        isTaken = (await this.#keep(parcel, departed)) || isTaken;
+        if (await this.#keep(parcel, departed)) took.add(line);
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
         this.#log.warn(
@@ -307,7 +308,6 @@ export class Exchange {
         );
       }
     }
-    return isTaken;
   }
 
   /** Hands out what was kept, on whichever instance the account has somebody who takes it by now. */
@@ -443,7 +443,7 @@ export class Exchange {
     const { kind, type } = transit;
     if (kind === 'presence' || type === 'error' || (kind === 'iq' && type === 'result')) return; // §8.5.3.2
     if (kind === 'iq' || type === 'groupchat') throw new StanzaError('service-unavailable'); // §8.5.3.2.1, §8.5.3.2.3
-    await this.#visit(parcel, to, { ...transit, to: to.bareString, seen: [], isTaken: false }, patiently);
+    await this.#visit(parcel, to, { ...transit, to: to.bareString, seen: [], took: [] }, patiently);
   }
 
   async #bounce(parcel: Parcel, to: JID, error: StanzaError): Promise<void> {

@@ -30,6 +30,8 @@ export interface HandOverHost extends SessionOwner {
 
 /** A stream's first session id begins its SM-ID, and the ids of the sessions that go on with it elsewhere. */
 const STREAM_CHARS = 12; // 9 random bytes
+/** What is the same in the ids of a session here and of those that it goes on as elsewhere. */
+export const lineage = (sessionId: string): string => sessionId.slice(0, STREAM_CHARS);
 /** With 128 random bits behind it. Nothing else is looked up: it comes from the peer. */
 const SM_ID_CHARS = STREAM_CHARS + 22;
 /** A session that is asked for gets this long to finish what it is handling. */
@@ -259,7 +261,7 @@ export class HandOver {
   async #fetch(smId: string, who: AuthenticatedAccount): Promise<Session | undefined> {
     const account = who.account.bare;
     if (smId.length !== SM_ID_CHARS) return undefined;
-    const stream = smId.slice(0, STREAM_CHARS);
+    const stream = lineage(smId);
     const bound = (await this.#parts.registry.sessionsOf(account)).find(({ claim }) => claim.sessionId.startsWith(stream));
     let owner: Outcome = 'no-answer';
     if (bound !== undefined) {
