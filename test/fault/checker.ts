@@ -1,6 +1,6 @@
 /**
  * Knows every acknowledged publish and every delivery of every consumer, and holds them against each other and against the
- * log as it stands at the end (delivery.md §1, operations.md §4 P1 to P5).
+ * log as it stands at the end (delivery.md §1, README.md here: P1 to P5).
  *
  * The log is what an auditor receives who subscribed before the first publish and was away until the end.
  */

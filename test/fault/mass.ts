@@ -1,6 +1,6 @@
 /**
  * 15,000 platforms on one of three instances, which dies by SIGKILL while events flow: how long until all are back on the
- * others and have caught up, and what that does to those who were there already (issue 3; G-035).
+ * others and have caught up, and what that does to those who were there already (G-035).
  *
  *     npm run test:fault -- --mass [--platforms 15000] [--seeds 1]
  */

@@ -6,7 +6,7 @@ import type { CheckReport } from './checker.ts';
 import { DEFAULT_LOAD, Load, type LoadOptions } from './load/load.ts';
 import { Timeline } from './timeline.ts';
 
-/** One fault of operations.md §4: what is started, what is broken, and what the product promises all the same. */
+/** One fault: what is started, what is broken, and what the product promises all the same. */
 export interface Scenario {
   readonly id: string;
   readonly title: string;
@@ -87,7 +87,7 @@ export interface RunSize {
   readonly deliveries: number;
 }
 
-/** operations.md §4 and issue 3: at least so much while the fault lasts. */
+/** At least so much while the fault lasts. */
 export const FULL: RunSize = { acknowledged: 1_000, deliveries: 10_000 };
 export const SHORT: RunSize = { acknowledged: 200, deliveries: 2_000 };
 

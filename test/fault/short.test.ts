@@ -6,7 +6,7 @@ import { SCENARIOS } from './scenarios/index.ts';
 
 /**
  * One seed of a few faults; all of them, with more seeds and under more load: `npm run test:fault`. The control loses on
- * purpose: it shows that the checker would see a loss (operations.md §4).
+ * purpose: it shows that the checker would see a loss.
  */
 const SELECTION = ['F1', 'F2', 'F4', 'F4m', 'F13'];
 

@@ -3,7 +3,7 @@ import { onServer, type RedisTopology, startRedisTopology } from '../support/red
 import { hasRedis } from '../support/start-redis.ts';
 import { until } from '../support/until.ts';
 
-/** What the fault suite stands on: failovers happen, and the faults do what their names say (operations.md §4). */
+/** What the fault suite stands on: failovers happen, and the faults do what their names say. */
 
 const ENTRIES = 500;
 

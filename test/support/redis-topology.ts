@@ -91,7 +91,7 @@ export async function startRedisTopology(options: RedisTopologyOptions): Promise
 function serverArgs({ durability, args = [] }: RedisTopologyOptions): string[] {
   return [
     ...(durability === 'fsync' ? ['--appendonly', 'yes', '--appendfsync', 'always'] : []),
-    // A primary that no replica hears stops by itself (operations.md F7).
+    // A primary that no replica hears stops by itself.
     ...(durability === 'replicas' ? ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '10'] : []),
     '--repl-ping-replica-period',
     '1',
@@ -248,7 +248,7 @@ interface Sentinel {
 
 /**
  * A primary that is only slow must not be replaced, on a busy test machine neither: of two that live, the one that loses takes
- * with it what one replica had confirmed (WAIT is no consensus, operations.md §0.3).
+ * with it what one replica had confirmed (WAIT is no consensus).
  */
 const DOWN_AFTER_MS = 4_000;
 

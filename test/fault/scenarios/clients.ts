@@ -1,7 +1,7 @@
 import type { Scenario } from '../scenario.ts';
 import { CLUSTER, RECOVERS_MS } from './instances.ts';
 
-/** What happens to platforms and on the way to them (operations.md §4: F12, F13, F19). */
+/** What happens to platforms and on the way to them (F12, F13, F19). */
 
 const slow: Scenario = {
   id: 'F12',

@@ -7,7 +7,7 @@ import { RIGHTS_FAULTS } from './rights.ts';
 
 const order = (id: string) => Number(/\d+/.exec(id)?.[0] ?? 1_000);
 
-/** Every scenario, in the order of operations.md §4, then those of our own. */
+/** Every scenario, by number, then those with names. */
 export const SCENARIOS: readonly Scenario[] = [
   killEmbedded,
   ...INSTANCE_FAULTS,

@@ -9,7 +9,7 @@ import { Checker } from '../checker.ts';
 import type { Consumer } from '../load/consumer.ts';
 import type { FaultRun, Scenario } from '../scenario.ts';
 
-/** What happens to our own processes (operations.md §4: F1 to F3, F11, F14, F16, F20). */
+/** What happens to our own processes (F1 to F3, F10, F11, F14, F16, F20). */
 
 /** Short, so that a lease runs out within a run; a deployment has 10 s. */
 export const LEASE_MS = 3_000;
@@ -205,7 +205,7 @@ const storm: Scenario = {
   },
 };
 
-/** 1,000 platforms, cut at once while events flow: all resume, on whichever instance (issue 3). */
+/** 1,000 platforms, cut at once while events flow: all resume, on whichever instance. */
 const thousand: Scenario = {
   ...storm,
   id: 'CUT',

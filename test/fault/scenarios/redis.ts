@@ -6,14 +6,14 @@ import { until } from '../../support/until.ts';
 import type { FaultRun, Scenario } from '../scenario.ts';
 import { CLUSTER, CRASH_REPEATS_MS, LEASE_MS, RECOVERS_MS } from './instances.ts';
 
-/** What happens to Redis, and between it and us (operations.md §4: F4 to F9, F15). */
+/** What happens to Redis, and between it and us (F4 to F9, F15). */
 
 /** The primary dies after its replicas heard nothing for a while, and one of them takes its place. */
 async function failOver(run: FaultRun): Promise<void> {
   const { redis } = run.cluster;
   const old = await redis.primary();
   await run.load.flow(run.between(50, 200));
-  // Cut first: a replica that is only stopped has the entries in its socket's buffer (operations.md §0.3).
+  // Cut first: a replica that is only stopped has the entries in its socket's buffer.
   run.breaks('replication cut');
   await redis.cutReplication();
   await run.pause(run.between(300, 1_000));

@@ -4,7 +4,7 @@ import type { Consumer } from '../load/consumer.ts';
 import type { FaultRun, Scenario } from '../scenario.ts';
 import { CLUSTER, RECOVERS_MS } from './instances.ts';
 
-/** What races and what changes while events are under way: bells, sessions, subscriptions, topics, rights (issue 3 point 9). */
+/** What races and what changes while events are under way: bells, sessions, subscriptions, topics, rights. */
 
 const PUBSUB = 'http://jabber.org/protocol/pubsub';
 
