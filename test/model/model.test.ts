@@ -18,7 +18,7 @@ describe.each([
   });
   afterAll(() => grid.stop());
 
-  it(`${operations} operations from seed ${seed}`, { timeout: 120_000 }, async () => {
+  it(`${operations} operations from seed ${seed}`, { timeout: 240_000 }, async () => {
     const report = await check(grid, seed, operations, (line) => process.stdout.write(`${line}\n`));
     process.stdout.write(
       `model, profile ${profile}, seed ${seed}: ${report.operations} operations, ${report.notifications} notifications\n${tableOf(report.counts)}\n`,

@@ -29,5 +29,7 @@ const sharedStore = ({ host, port }: TestRedis): Record<string, unknown> => ({
   'store.kind': 'redis',
   'redis.nodes': [`${host}:${port}`],
   'redis.durability': 'memory',
+  // Instances of a machine that does other things too are not taken for dead.
+  'instance.leaseMs': 60_000,
   'redis.keyPrefix': `model-${randomBytes(6).toString('hex')}:`,
 });

@@ -19,7 +19,7 @@ describe.skipIf(!hasRedis())('three instances on one Redis do what the model doe
   });
   afterAll(() => grid.stop());
 
-  it(`${OPERATIONS} operations from seed ${SEED}`, { timeout: 180_000 }, async () => {
+  it(`${OPERATIONS} operations from seed ${SEED}`, { timeout: 240_000 }, async () => {
     const report = await check(grid, SEED, OPERATIONS, (line) => process.stdout.write(`${line}\n`));
     process.stdout.write(
       `model, three instances, seed ${SEED}: ${report.operations} operations, ${report.notifications} notifications\n${tableOf(report.counts)}\n`,
