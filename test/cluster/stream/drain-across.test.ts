@@ -101,6 +101,21 @@ describe.each([
         await until('it came', () => ids(back).includes('m1'));
       });
 
+      it('a session that left, and whose resource is bound on its former instance, has no state any more', async () => {
+        const { client, id } = await enabled(a, 'stayed');
+        const [session] = a.sessions.ofAccount(account('stayed'));
+        await Promise.all([a.sessions.drain(1_000), client.closed()]);
+        expect(a.sessions.departedOf(session!.jid)).toHaveLength(1);
+        const fresh = await a.login('stayed', 'r');
+        expect(a.sessions.departedOf(session!.jid)).toEqual([]);
+        await until(
+          'its state is dropped',
+          async () => (await shared.resumeStates.append(session!.jid, id, '<message/>')) === 'gone',
+        );
+        sender.send(`<message to='stayed@localhost' id='bare'><body>x</body></message>`);
+        expect((await fresh.nextMessage()).attrs.id).toBe('bare');
+      });
+
       it('a request that reaches the inbox of an instance that has just stopped is answered by whoever cleans up', async () => {
         const { client, id } = await enabled(a, 'left');
         await Promise.all([a.sessions.drain(1_000), client.closed()]);

@@ -145,6 +145,7 @@ export class Sessions implements HandOverHost {
     const id = randomText(9);
     const session = await this.#claims.bind(jid, id, who.limits.maxResources, () => {
       this.find(jid)?.end('displaced-by-new-session', displaced());
+      for (const left of this.departedOf(jid)) if (left.jid.equals(jid)) this.#handOver.displaced(jid, left.sessionId);
       return stream.isClosing ? undefined : this.#bound(new Session(id, jid, who, stream, this), stream, lang, answer);
     });
     if (session === undefined) this.#claims.drop(jid, id);
