@@ -271,6 +271,34 @@ describe('delete, XEP-0060 §8.4 (P-U40, P-F14)', () => {
     expect(h.sent().map(({ attrs }) => attrs.type)).toEqual(['headline']);
   });
 
+  it.each([
+    ['normal', 'away', []],
+    ['headline', 'online', []],
+    ['headline', 'away', ['n']],
+  ] as const)(
+    'delivery.md §1.5: whoever waited is told once; a %s to somebody %s leaves the next login to tell: %j',
+    async (type, where, left) => {
+      await h.must(HAMLET, 'set', createNode('n', { notification_type: type }));
+      await h.must(OTHER, 'set', pubsub(`<subscribe node='n' jid='bernardo@denmark.lit'/>`));
+      if (where === 'online') h.online.add('bernardo@denmark.lit');
+      await h.must(HAMLET, 'set', owner(`<delete node='n'/>`));
+      expect(await h.store.topicsOf('bernardo@denmark.lit')).toEqual(left);
+    },
+  );
+
+  it('delivery.md §1.5: of somebody who is subscribed as well the log says when they were told', async () => {
+    await h.must(
+      HAMLET,
+      'set',
+      owner(
+        `<subscriptions node='princely_musings'><subscription jid='bernardo@denmark.lit' subscription='subscribed'/></subscriptions>`,
+      ),
+    );
+    await h.must(OTHER, 'set', pubsub(`<subscribe node='princely_musings' jid='${OTHER}'/>`));
+    await h.must(HAMLET, 'set', owner(`<delete node='princely_musings'/>`));
+    expect(await h.store.topicsOf('bernardo@denmark.lit')).toEqual(['princely_musings']);
+  });
+
   it('§6.1.3.11: who subscribes later hears where it went (P-E013)', async () => {
     await h.ask(xep0060(158));
     const answer = await h.request(OTHER, 'set', pubsub(`<subscribe node='princely_musings' jid='bernardo@denmark.lit'/>`));

@@ -290,6 +290,15 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     await Promise.all([this.#lookForAll(node, account), this.#neighbours?.tell(node, account)]);
   }
 
+  async told(node: string, account: string): Promise<void> {
+    try {
+      await this.#deps.topics.forgetTopic(account, node);
+    } catch (error) {
+      // The account is told once more at its next login.
+      this.#deps.log.warn({ err: error, account, node }, 'could not note that an account was told of a deletion');
+    }
+  }
+
   /**
    * Another instance changed something for sessions that are here: the body of its `interest` message. Returns at once; the
    * look is repeated until it succeeds, since the message is gone.
@@ -399,7 +408,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       const ended = receiver.ended.get(ref.topic);
       if (!ended || ref.seq < ended.seq) continue;
       receiver.ended.delete(ref.topic);
-      this.#forget(receiver.account, ended.node);
+      void this.told(ended.node, receiver.account);
     }
   }
 
@@ -687,13 +696,6 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       receiver.port.sendStanza(this.#encoder.deletedMeanwhile(node, receiver.account, stone?.head, stone?.redirect));
     }
     await topics.forgetTopic(receiver.account, node);
-  }
-
-  #forget(account: string, node: string): void {
-    this.#deps.topics.forgetTopic(account, node).catch((error: unknown) => {
-      // The account is told once more at its next login.
-      this.#deps.log.warn({ err: error, account, node }, 'could not note that an account was told of a deletion');
-    });
   }
 
   // Cursors

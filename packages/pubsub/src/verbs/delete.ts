@@ -1,4 +1,4 @@
-import { NS } from '@xmpp-grid/stream';
+import { JID, NS } from '@xmpp-grid/stream';
 import { Element } from 'ltx';
 import { decideOwn } from '../access/decide.ts';
 import { demand, demandGrant, openTopic } from '../access/topic-access.ts';
@@ -8,6 +8,7 @@ import { untilFresh } from '../request/stale.ts';
 import type { Verb } from '../request/verb.ts';
 import { guardOf } from '../store/topic-store.ts';
 import type { VerbDeps } from './deps.ts';
+import { bareOf } from './subscription-changes.ts';
 
 interface DeleteRequest {
   readonly node: string;
@@ -41,11 +42,13 @@ export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
    * @throws PubsubError `node-does-not-exist` | `insufficient-privileges` | `blocked`
    */
   async perform({ node, redirect }, who, deps) {
-    const { pending, notify, notificationType } = await untilFresh(async () => {
+    const { pending, subscribed, notify, notificationType } = await untilFresh(async () => {
       const { record, affiliation } = await openTopic(node, who, deps);
       demandGrant('delete', node, who, deps);
       demand(decideOwn(affiliation), 'delete', node, who, deps);
-      const pending = (await deps.store.subscriptions(node)).filter(({ state }) => state === 'pending');
+      const subscriptions = await deps.store.subscriptions(node);
+      const pending = subscriptions.filter(({ state }) => state === 'pending');
+      const subscribed = new Set(subscriptions.filter(({ state }) => state === 'subscribed').map(({ jid }) => bareOf(jid)));
       const { notifyDelete: notify, notificationType } = record.config;
       const done = await deps.store.commit(node, guardOf(record), {
         kind: 'delete',
@@ -56,7 +59,7 @@ export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
       });
       if (done === 'stale') return done;
       if (done === 'gone') throw new PubsubError('node-does-not-exist');
-      return { pending, notify, notificationType };
+      return { pending, subscribed, notify, notificationType };
     });
     deps.audit.changed({ account: who.account, node, action: 'delete' });
     if (!notify) return;
@@ -66,6 +69,12 @@ export const deleteTopic: Verb<DeleteRequest, void, VerbDeps> = {
       const element = message.c('event', { xmlns: NS.pubsubEvent }).c('delete', { node });
       if (redirect !== undefined) element.c('redirect', { uri: redirect });
       await deps.outbound.send(message);
+    }
+    for (const account of new Set(pending.map(({ jid }) => bareOf(jid)))) {
+      if (subscribed.has(account)) continue; // told from the log
+      // A headline is kept for nobody who is away (XEP-0160 §3): the next login tells.
+      const isKept = notificationType !== 'headline' || (await deps.outbound.isConnected(JID.parse(account)));
+      if (isKept) await deps.interest.told(node, account);
     }
   },
 

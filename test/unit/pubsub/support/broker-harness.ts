@@ -110,6 +110,9 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
       async changed(node, account) {
         interest.push(`${node} ${account}`);
       },
+      async told(node, account) {
+        await store.forgetTopic(account, node);
+      },
     },
     policy: {
       decide: (role, verb, node, type) => authorizer.decide(role, verb, node, type),
