@@ -25,11 +25,14 @@ export class AccountIndex {
     return list(await this.#connections.call('HKEYS', this.#keys.accountTopics(account))).map(text);
   }
 
-  /** Before the topic's record says so. */
-  announce(accounts: readonly string[], node: string): Promise<void> {
-    return inSteps(accounts, (account) =>
-      this.#connections.callDurably('HSET', this.#keys.accountTopics(account), node, newToken()),
-    );
+  /** Before the topic's record says so. Resolves with those whose index did not name the topic yet. */
+  async announce(accounts: readonly string[], node: string): Promise<readonly string[]> {
+    const added: string[] = [];
+    await inSteps(accounts, async (account) => {
+      const made = await this.#connections.callDurably('HSET', this.#keys.accountTopics(account), node, newToken());
+      if (Number(made) === 1) added.push(account);
+    });
+    return added;
   }
 
   /** After it: somebody who cleared the account at the same time may have removed the announcement. */

@@ -218,7 +218,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const affiliations = [...first.affiliations].filter(([, affiliation]) => affiliation !== 'none');
     const accounts = affiliations.map(([account]) => account);
     await this.#name('add', node);
-    await this.#index.announce(accounts, node);
+    const announced = await this.#index.announce(accounts, node);
     const configToken = newToken();
     const accessToken = newToken();
     const { topic, log, affiliations: rights, subscriptions } = this.#keys;
@@ -229,7 +229,10 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     );
     // A deletion that came between may have taken the name and the index away: each looks again after the other wrote.
     await this.#name('add', node);
-    if (text(word) === 'exists') return 'exists';
+    if (text(word) === 'exists') {
+      await this.#index.drop(announced, node); // else they would be told at a login that the topic was deleted
+      return 'exists';
+    }
     await this.#index.confirm(accounts, node);
     const configured = { config, creator, createdMs: stampMs };
     this.#hold(configToken, configured);
@@ -240,7 +243,7 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
   async commit(node: string, guard: Guard, change: Change): Promise<Committed | 'stale' | 'gone'> {
     if (!nodeKey(node)) return 'gone';
     const { gaining, losing } = accountsOf(change);
-    await this.#index.announce(gaining, node);
+    const announced = await this.#index.announce(gaining, node);
     const { script, keys, args } = this.#call(node, change);
     const notify = change.kind === 'publish' || ('notify' in change && change.notify) ? 1 : 0;
     const publisher = change.kind === 'own-subscription' ? change.jid : change.publisher;
@@ -248,7 +251,10 @@ export class RedisTopicStore implements TopicStore, LogReader, PositionStore {
     const common = [guard.configToken ?? '', guard.accessToken ?? '', known, newToken(), change.stampMs, publisher, notify];
     const reply = await this.#run(script, keys, [...common, MAX_BELL_BYTES, ...args]);
     const committed = this.#committed(node, change, reply);
-    if (committed === 'stale' || committed === 'gone' || committed.kind === 'repeated') return committed;
+    if (committed === 'stale' || committed === 'gone' || committed.kind === 'repeated') {
+      await this.#index.drop(announced, node);
+      return committed;
+    }
 
     await this.#index.confirm(gaining, node);
     const cleared = change.kind === 'delete' ? list(reply[8]).map(text) : losing;
