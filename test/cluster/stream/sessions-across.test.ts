@@ -332,6 +332,23 @@ describe.each([
         expect((await other.nextMessage()).attrs.id).toBe('m');
       });
 
+      it('(d) admits nobody while it may not serve', async () => {
+        const other = await b.login('other', 'r');
+        a.serves = false;
+        let isIn = false;
+        const early = a.login('early', 'r').then((client) => {
+          isIn = true;
+          return client;
+        });
+        // As many round trips as a login has, elsewhere.
+        await (await b.login('late', 'r')).marker();
+        await other.marker();
+        expect(isIn).toBe(false);
+        expect(await bound('early')).toBe(0);
+        a.serves = true;
+        await (await early).marker();
+      });
+
       it('(c) claims each session again under its new id, and ends those that were taken with conflict', async () => {
         const kept = await a.login('kept', 'r');
         const taken = await a.login('taken', 'r');
