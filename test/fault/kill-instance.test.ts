@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rowOf, tableOf } from './report.ts';
-import { FULL, runScenario } from './scenario.ts';
+import { runScenario, SHORT } from './scenario.ts';
 import { killEmbedded } from './scenarios/embedded.ts';
 
 /**
@@ -9,7 +9,7 @@ import { killEmbedded } from './scenarios/embedded.ts';
  */
 describe('F1 kill -9 of the instance under load', () => {
   it('loses nothing acknowledged, keeps the order, repeats only what was not acknowledged', { timeout: 240_000 }, async () => {
-    const results = await runScenario(killEmbedded, [1], FULL);
+    const results = await runScenario(killEmbedded, [1], SHORT);
     console.log(tableOf([rowOf(killEmbedded, results)]));
     expect(results.flatMap(({ story }) => (story === '' ? [] : [story]))).toEqual([]);
   });
