@@ -500,7 +500,9 @@ describe('rights of accounts that change, delivery.md §8.2, §8.3', () => {
     const publishing = publishMany(store, NODE, 50);
     for (let i = 0; i < 5; i += 1) {
       session.role = `role ${i}`;
-      await delivery.rejudgeAccount(ALICE);
+      const judged = delivery.rejudgeAccount(ALICE);
+      session.role = `role ${i} again`;
+      await Promise.all([judged, delivery.rejudgeAccount(ALICE)]);
     }
     await publishing;
     await has(session, 50);

@@ -75,6 +75,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   readonly #stopListening: readonly (() => void)[];
   readonly #strikes = new Strikes();
   #waitingToServe: NodeJS.Timeout | undefined;
+  #isClosed = false;
   #gaps = 0;
 
   constructor(deps: DeliveryDeps) {
@@ -129,6 +130,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
 
   /** Writes what every consumer acknowledged and stops. Sessions are expected to have ended. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#waitingToServe);
     this.#neighbours?.close();
     for (const stop of this.#stopListening) stop();
@@ -315,8 +317,9 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     await Promise.all(receivers.filter(isStarted).map((receiver) => this.#look(receiver, node, false)));
   }
 
+  /** Tries until it succeeds, or this instance stops. */
   async #untilDone(work: () => Promise<void>, about: object): Promise<void> {
-    for (;;) {
+    while (!this.#isClosed) {
       try {
         await work();
         return;
@@ -342,9 +345,12 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   }
 
   async #judgeReceivers(receivers: readonly Receiver[]): Promise<void> {
-    for (const receiver of receivers) receiver.isHeld = true;
-    for (const receiver of receivers) {
-      await this.#untilDone(() => this.#judgeReceiver(receiver), { jid: receiver.fullJid });
+    // One that is held already is being judged, until its role stays as it is.
+    const others = receivers.filter(({ isHeld }) => !isHeld);
+    for (const receiver of others) receiver.isHeld = true;
+    for (const receiver of others) {
+      do await this.#untilDone(() => this.#judgeReceiver(receiver), { jid: receiver.fullJid });
+      while (receiver.role !== receiver.port.role && !receiver.isEnded);
       receiver.isHeld = false;
       for (const cursor of receiver.cursors.values()) cursor.feed.wake(cursor);
     }
@@ -478,7 +484,9 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       await this.#lookAtAll(receiver, await this.#deps.topics.topicsOf(receiver.account), true);
     } catch (error) {
       this.#deps.log.error({ err: error, jid: receiver.fullJid }, 'could not load the subscriptions of a session; trying again');
-      setTimeout(() => void this.#loadAll(receiver), RETRY_MS).unref();
+      setTimeout(() => {
+        if (!receiver.isEnded) void this.#loadAll(receiver);
+      }, RETRY_MS).unref();
     }
   }
 
@@ -656,7 +664,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     due.add(feed);
     if (feed.isHeldFor(why)) return;
     feed.hold(why);
-    while (due.delete(feed)) {
+    while (due.delete(feed) && !this.#isClosed) {
       try {
         if (why === 'judging') await this.#judge(feed);
         else await this.#heal(feed);
