@@ -15,4 +15,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...REDIS_FAULTS,
   ...CLIENT_FAULTS,
   ...RIGHTS_FAULTS,
+  ...PAIRS,
 ].toSorted((a, b) => order(a.id) - order(b.id));
