@@ -101,12 +101,25 @@ describe.each([
         await until('it came', () => ids(back).includes('m1'));
       });
 
-      it('a session that left, and whose resource is bound on its former instance, has no state any more', async () => {
+      it('a client that comes back to an instance that drains is told so, and finds its session at another one', async () => {
+        const { client, id } = await enabled(a, 'hasty');
+        const early = await Promise.all([a.authenticated('hasty'), a.authenticated('hasty')]);
+        client.kill();
+        await a.sessions.drain(1_000);
+        early[0].send(`<resume xmlns='urn:xmpp:sm:3' previd='${id}' h='0'/>`);
+        expect(await early[0].streamError()).toBe('system-shutdown');
+        early[1].send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>");
+        expect(await early[1].streamError()).toBe('system-shutdown');
+        await (await resumed(b, 'hasty', id, 0)).marker();
+      });
+
+      it('a session that left, and whose resource is bound anew, has no state any more', async () => {
         const { client, id } = await enabled(a, 'stayed');
         const [session] = a.sessions.ofAccount(account('stayed'));
         await Promise.all([a.sessions.drain(1_000), client.closed()]);
         expect(a.sessions.departedOf(session!.jid)).toHaveLength(1);
-        const fresh = await a.login('stayed', 'r');
+        const fresh = await b.login('stayed', 'r');
+        await until('A has heard of it', () => a.sessions.departedOf(session!.jid).length === 0);
         expect(a.sessions.departedOf(session!.jid)).toEqual([]);
         await until(
           'its state is dropped',

@@ -1,7 +1,7 @@
 import type { ClusterParts } from '../cluster/cluster-parts.ts';
 import type { ResumeState } from '../cluster/resume-states.ts';
 import { StreamError } from '../errors/stream-error.ts';
-import type { JID } from '../jid.ts';
+import { JID } from '../jid.ts';
 import type { Logger } from '../observe/log.ts';
 import { randomText } from '../random.ts';
 import type { CloseReason } from '../transport/close-reason.ts';
@@ -36,6 +36,8 @@ export const lineage = (sessionId: string): string => sessionId.slice(0, STREAM_
 const SM_ID_CHARS = STREAM_CHARS + 22;
 /** A session that is asked for gets this long to finish what it is handling. */
 const SETTLE_MS = 1_500;
+/** A session that is always just gone is not run after for ever. */
+const FETCH_ATTEMPTS = 3;
 /** Within this time its owner answers (delivery.md §6.2). */
 const ANSWER_MS = 2_000;
 
@@ -224,6 +226,8 @@ export class HandOver {
   }
 
   async #handOut({ smId, account, owner }: ResumeRequest): Promise<Outcome> {
+    // It may be on its way here itself, for a stream that has broken since.
+    await this.#fetching.get(fetchKey(JID.parse(account), smId))?.catch(() => undefined);
     const session = this.#host.byResumeId(smId);
     if (session === undefined) {
       if (this.#departed.get(account)?.some((each) => each.smId === smId)) return 'handed-over';
@@ -244,23 +248,35 @@ export class HandOver {
   }
 
   /**
-   * Brings a session here, to wait for its client.
+   * Brings a session here, to wait for its client. Gives up when that is not wanted any more.
    *
    * @returns undefined when this account has no such session that can be resumed
    * @throws StoreUnavailable
    */
-  fetch(smId: string, who: AuthenticatedAccount): Promise<Session | undefined> {
-    const key = `${who.account.bareString} ${smId}`;
-    const under = this.#fetching.get(key);
-    if (under !== undefined) return under;
-    const fetching = this.#fetch(smId, who).finally(() => this.#fetching.delete(key));
+  async fetch(smId: string, who: AuthenticatedAccount, isWanted: () => boolean): Promise<Session | undefined> {
+    if (smId.length !== SM_ID_CHARS) return undefined;
+    const key = fetchKey(who.account, smId);
+    for (let under = this.#fetching.get(key); under !== undefined; under = this.#fetching.get(key)) {
+      const session = await under;
+      if (session !== undefined) return session;
+      // What another stream gave up this one tries itself.
+    }
+    const fetching = this.#fetch(smId, who, isWanted).finally(() => this.#fetching.delete(key));
     this.#fetching.set(key, fetching);
     return fetching;
   }
 
-  async #fetch(smId: string, who: AuthenticatedAccount): Promise<Session | undefined> {
+  async #fetch(smId: string, who: AuthenticatedAccount, isWanted: () => boolean): Promise<Session | undefined> {
+    // The session may go to another instance under our hands, for a stream of the same client that has broken since.
+    for (let attempt = 0; attempt < FETCH_ATTEMPTS && isWanted(); attempt++) {
+      const fetched = await this.#fetchOnce(smId, who, isWanted);
+      if (fetched !== 'moved') return fetched;
+    }
+    return undefined;
+  }
+
+  async #fetchOnce(smId: string, who: AuthenticatedAccount, isWanted: () => boolean): Promise<Session | undefined | 'moved'> {
     const account = who.account.bare;
-    if (smId.length !== SM_ID_CHARS) return undefined;
     const stream = lineage(smId);
     const bound = (await this.#parts.registry.sessionsOf(account)).find(({ claim }) => claim.sessionId.startsWith(stream));
     let owner: Outcome = 'no-answer';
@@ -270,7 +286,7 @@ export class HandOver {
       // Only for an SM-ID that was given out: a claim must not be taken from a session that is there.
       else if (this.departedOf(account).some((each) => each.smId === smId)) owner = 'handed-over';
     }
-    if (owner === 'unknown') return undefined;
+    if (owner === 'unknown' || !isWanted()) return undefined;
     const sessionId = `${stream}~${randomText(6)}`;
     if (bound === undefined || owner === 'no-answer') {
       // Its instance stopped, or died after it had given the session out.
@@ -281,10 +297,11 @@ export class HandOver {
     }
     // The claim first: from here on what comes for the session comes here, and what came before is in the state.
     const jid = account.withResource(bound.resource);
-    return this.#claims.takeOver(jid, sessionId, bound.claim.sessionId, async () => {
+    const session = await this.#claims.takeOver(jid, sessionId, bound.claim.sessionId, async () => {
       const state = await this.#parts.resumeStates.take(account, smId);
       return state && this.#arrive(jid, sessionId, smId, state, who);
     });
+    return session ?? 'moved';
   }
 
   async #arrive(
@@ -321,6 +338,8 @@ export class HandOver {
     }
   }
 }
+
+const fetchKey = (account: JID, smId: string): string => `${account.bareString} ${smId}`;
 
 /** Undefined when it takes longer. */
 function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {

@@ -88,6 +88,7 @@ export class Sessions implements HandOverHost {
   readonly #ticker: NodeJS.Timeout;
   readonly #idleTicker: NodeJS.Timeout;
   #count = 0;
+  #isDraining = false;
 
   constructor(options: SessionsOptions) {
     this.domain = options.domain;
@@ -132,7 +133,7 @@ export class Sessions implements HandOverHost {
    * `answer` sends the result before anything else is sent to the session; it is not called when the stream ended meanwhile.
    *
    * @throws StanzaError `resource-constraint` when the account has its most resources (§7.6.2.1) or the store cannot be asked
-   * @throws StreamError `conflict` when another stream bound the resource meanwhile
+   * @throws StreamError `conflict` when another stream bound the resource meanwhile; `system-shutdown` while this one drains
    */
   async bind(
     stream: XmlStream,
@@ -141,6 +142,7 @@ export class Sessions implements HandOverHost {
     lang: string | undefined,
     answer: (session: Session) => void,
   ): Promise<Session | undefined> {
+    if (this.#isDraining) throw shutdown();
     const jid = who.account.withResource(resource ?? randomText(12));
     const id = randomText(9);
     const session = await this.#claims.bind(jid, id, who.limits.maxResources, () => {
@@ -219,6 +221,7 @@ export class Sessions implements HandOverHost {
    * Moves a session onto a new stream (XEP-0198 §5); `moved` is called as soon as the stream is the session's.
    *
    * @returns undefined when there is no such session of this account: the caller answers `<failed/>`
+   * @throws StreamError `undefined-condition` when `hText` is too high (§6); `system-shutdown` while this instance drains
    */
   async resume(
     stream: XmlStream,
@@ -230,7 +233,8 @@ export class Sessions implements HandOverHost {
     const h = parseCount(hText);
     if (h === undefined) return undefined;
     const here = this.#byResumeId.get(previd);
-    const session = here ?? (await this.#handOver.fetch(previd, who));
+    const session = here ?? (await this.#handOver.fetch(previd, who, () => !stream.isClosing && !this.#isDraining));
+    if (this.#isDraining) throw shutdown(); // the client finds the session at another instance
     if (session === undefined || !session.isAlive || session.isLeaving) return undefined;
     // The id alone proves nothing: it must be the same account (RFC 8600 §8.2.2, "another Platform's session-id").
     if (!session.jid.bare.equals(who.account.bare)) return undefined;
@@ -296,6 +300,7 @@ export class Sessions implements HandOverHost {
    * stop nothing is repeated to clients that answer (§5.4).
    */
   async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
     const until = performance.now() + graceMs;
     const acknowledgeMs = Math.min(QUIESCE_MS, graceMs / 2);
     const sessions = [...this.all()];
@@ -306,7 +311,9 @@ export class Sessions implements HandOverHost {
       await this.#drainOne(session, acknowledgeMs);
     });
     await Promise.race([Promise.all(drained), sleep(until - performance.now())]);
-    // Bound while the others left, or not done in time.
+    // Those that came while the others left.
+    const late = [...this.all()].map((session) => this.#drainOne(session, 0));
+    await Promise.race([Promise.all(late), sleep(Math.max(until - performance.now(), SETTLE_MS))]);
     for (const session of [...this.all()]) session.end('drain', shutdown());
   }
 
@@ -314,7 +321,9 @@ export class Sessions implements HandOverHost {
     const until = performance.now() + acknowledgeMs;
     session.quiet();
     session.askNow();
-    for (let lookMs = 10; session.awaitsAcknowledgement && performance.now() < until; lookMs = Math.min(2 * lookMs, 160)) {
+    // One that is on its way to a new stream can leave only once it is there, or has stayed where it was.
+    const isBusy = () => session.awaitsAcknowledgement || session.isResuming;
+    for (let lookMs = 10; isBusy() && performance.now() < until; lookMs = Math.min(2 * lookMs, 160)) {
       await sleep(lookMs);
     }
     try {

@@ -294,7 +294,7 @@ export class XmlStream {
       const { error: streamError, reason } = faultToStreamError(error.kind, error.message);
       this.close(reason, streamError);
     } else if (error instanceof StreamError) {
-      this.close('protocol-error', error);
+      this.close(error.condition === 'system-shutdown' ? 'drain' : 'protocol-error', error);
     } else {
       this.#log.error({ err: error, connectionId: this.connectionId }, 'a bug ended this stream; other streams go on');
       this.close('internal-error', new StreamError('internal-server-error'));
