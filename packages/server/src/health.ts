@@ -10,6 +10,8 @@ export interface HealthFacts {
   certificateNotAfterMs(): number | undefined;
   /** Worst event loop delay of the last second. */
   lagMs(): number;
+  /** Event loop delay that lasts for five seconds. */
+  lastingLagMs(): number;
   nowMs(): number;
 }
 
@@ -31,7 +33,10 @@ export function probesOf(facts: HealthFacts): Probes {
   return { started: () => started(facts), ready: () => ready(facts), alive: () => alive(facts) };
 }
 
-/** 500 ms: ten times a busy second's worst delay; behind that, logins time out elsewhere and traffic should go to a peer. */
+/**
+ * 500 ms that last: ten times a busy second's worst delay; behind that, logins time out and traffic should go to a peer. A burst
+ * alone, as when a thousand clients come back at once, makes all instances late at once, and to refuse them all helps nobody.
+ */
 export const MAX_READY_LAG_MS = 500;
 /** 30 s: an event loop that far behind is stuck, and only a restart helps. */
 export const MAX_ALIVE_LAG_MS = 30_000;
@@ -50,7 +55,7 @@ export function ready(facts: HealthFacts): Verdict {
     facts.storeWritable() ? undefined : 'the store cannot be written',
     facts.mayServe() ? undefined : 'the store does not answer: nothing is served until it does',
     notAfterMs !== undefined && notAfterMs <= facts.nowMs() ? 'the server certificate has expired' : undefined,
-    facts.lagMs() > MAX_READY_LAG_MS ? `the event loop is ${Math.round(facts.lagMs())} ms behind` : undefined,
+    facts.lastingLagMs() > MAX_READY_LAG_MS ? `the event loop is ${Math.round(facts.lastingLagMs())} ms behind` : undefined,
   ]);
 }
 

@@ -57,6 +57,7 @@ export async function startProgram(
       mayServe: () => instance?.mayServe() ?? true,
       certificateNotAfterMs: () => tls.notAfterMs,
       lagMs: () => loop.lagMs(),
+      lastingLagMs: () => loop.lastingLagMs(),
       nowMs: () => Date.now(),
     });
 

@@ -16,13 +16,21 @@ import { type HttpServer, serveHttp } from '../../../packages/server/src/http.ts
 import { createRegistry, type LifecycleState, registerState } from '../../../packages/server/src/observe/metrics.ts';
 
 const facts = (
-  changes: Partial<{ state: LifecycleState; writable: boolean; serves: boolean; notAfterMs: number; lagMs: number }> = {},
+  changes: Partial<{
+    state: LifecycleState;
+    writable: boolean;
+    serves: boolean;
+    notAfterMs: number;
+    lagMs: number;
+    lastingLagMs: number;
+  }> = {},
 ): HealthFacts => ({
   state: () => changes.state ?? 'ready',
   storeWritable: () => changes.writable ?? true,
   mayServe: () => changes.serves ?? true,
   certificateNotAfterMs: () => changes.notAfterMs ?? 2000,
   lagMs: () => changes.lagMs ?? 0,
+  lastingLagMs: () => changes.lastingLagMs ?? 0,
   nowMs: () => 1000,
 });
 
@@ -34,15 +42,16 @@ describe('the probes decide', () => {
     ['a store that cannot be written', { writable: false }, true, false, true],
     ['an instance past its lease', { serves: false }, true, false, true],
     ['an expired certificate', { notAfterMs: 1000 }, true, false, true],
-    ['a busy event loop', { lagMs: MAX_READY_LAG_MS + 1 }, true, false, true],
-    ['a stuck event loop', { lagMs: MAX_ALIVE_LAG_MS + 1 }, true, false, false],
+    ['a burst of work', { lagMs: 10 * MAX_READY_LAG_MS }, true, true, true],
+    ['a busy event loop', { lastingLagMs: MAX_READY_LAG_MS + 1 }, true, false, true],
+    ['a stuck event loop', { lagMs: MAX_ALIVE_LAG_MS + 1 }, true, true, false],
   ])('%s', (_, changes, isStarted, isReady, isAlive) => {
     const health = facts(changes);
     expect([started(health).ok, ready(health).ok, alive(health).ok]).toEqual([isStarted, isReady, isAlive]);
   });
 
   it('and name every reason', () => {
-    expect(ready(facts({ state: 'draining', writable: false, notAfterMs: 0, lagMs: 900 })).reasons).toEqual([
+    expect(ready(facts({ state: 'draining', writable: false, notAfterMs: 0, lastingLagMs: 900 })).reasons).toEqual([
       'draining',
       'the store cannot be written',
       'the server certificate has expired',

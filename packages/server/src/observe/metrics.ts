@@ -8,6 +8,8 @@ export type LifecycleState = (typeof LIFECYCLE_STATES)[number];
 export interface LoopMonitor {
   /** Worst delay of the last complete second, in ms. */
   lagMs(): number;
+  /** Least of the worst delays of the last five seconds, in ms: all that time it was that far behind. */
+  lastingLagMs(): number;
   stop(): void;
 }
 
@@ -53,6 +55,9 @@ export function registerCertificateExpiry(registry: Registry, notAfterMs: () => 
   });
 }
 
+/** A lag that lasts: in each of so many seconds in a row. */
+const LASTING_S = 5;
+
 /** `xmppgrid_eventloop_lag_seconds`: the worst delay of each second, and the monitor that readiness asks. */
 export function monitorLoop(registry: Registry): LoopMonitor {
   const histogram = new Histogram({
@@ -64,14 +69,19 @@ export function monitorLoop(registry: Registry): LoopMonitor {
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delays.enable();
   let worstMs = 0;
+  /** Of each of the last seconds, the newest at the end. */
+  const recentMs: number[] = Array.from({ length: LASTING_S }, () => 0);
   const timer = setInterval(() => {
     worstMs = delays.count === 0 ? 0 : Math.max(0, delays.max / 1e6 - RESOLUTION_MS);
     histogram.observe(worstMs / 1000);
+    recentMs.push(worstMs);
+    recentMs.shift();
     delays.reset();
   }, 1000);
   timer.unref();
   return {
     lagMs: () => worstMs,
+    lastingLagMs: () => Math.min(...recentMs),
     stop() {
       clearInterval(timer);
       delays.disable();
