@@ -98,6 +98,7 @@ export class Load {
               broker,
               node,
               intervalMs: options.intervalMs,
+              ...(options.itemId === undefined ? {} : { itemId: options.itemId }),
             },
           ),
       ),

@@ -97,6 +97,8 @@ export class Platform {
     this.#wantsUp = false;
     const client = this.#client;
     if (client !== undefined && !client.isClosed) {
+      // XEP-0198 §4: what was handled is said before the stream is closed, or it comes again at the next login.
+      if (this.#isCounting) client.send(`<a xmlns='${SM}' h='${this.#handled}'/>`);
       client.send('</stream:stream>');
       await client.closed(3_000).catch(() => client.kill());
     }
