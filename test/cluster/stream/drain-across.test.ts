@@ -129,6 +129,17 @@ describe.each([
         expect((await fresh.nextMessage()).attrs.id).toBe('bare');
       });
 
+      it('a request that was left behind does not take the session away again from whoever had sent it', async () => {
+        const { client, id } = await enabled(a, 'kept');
+        await Promise.all([a.sessions.drain(1_000), client.closed()]);
+        await a.closeInbox(); // and is not known to be dead yet: B gets no answer, and takes the state
+        const back = await resumed(b, 'kept', id, 0);
+        await shared.inboxes.clean(a.id, (message) => b.router.fromInbox(message), new AbortController().signal);
+        await back.marker();
+        await back.marker();
+        expect(b.sessions.ofAccount(account('kept'))[0]?.isLeaving).toBe(false);
+      });
+
       it('a request that reaches the inbox of an instance that has just stopped is answered by whoever cleans up', async () => {
         const { client, id } = await enabled(a, 'left');
         await Promise.all([a.sessions.drain(1_000), client.closed()]);

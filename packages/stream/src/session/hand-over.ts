@@ -226,13 +226,13 @@ export class HandOver {
   }
 
   async #handOut({ smId, account, owner }: ResumeRequest): Promise<Outcome> {
+    // Left behind by an instance that is gone, or by our own former id. Who asked may have the session by now.
+    if (owner !== this.#parts.instanceId()) return 'no-answer';
     // It may be on its way here itself, for a stream that has broken since.
     await this.#fetching.get(fetchKey(JID.parse(account), smId))?.catch(() => undefined);
     const session = this.#host.byResumeId(smId);
     if (session === undefined) {
-      if (this.#departed.get(account)?.some((each) => each.smId === smId)) return 'handed-over';
-      // Left behind by an instance that is gone: what became of its sessions is in the store.
-      return owner === this.#parts.instanceId() ? 'unknown' : 'no-answer';
+      return this.#departed.get(account)?.some((each) => each.smId === smId) ? 'handed-over' : 'unknown';
     }
     // The id alone proves nothing: it must be the same account (RFC 8600 §8.2.2).
     if (session.jid.bareString !== account) return 'unknown';
@@ -268,20 +268,28 @@ export class HandOver {
 
   async #fetch(smId: string, who: AuthenticatedAccount, isWanted: () => boolean): Promise<Session | undefined> {
     // The session may go to another instance under our hands, for a stream of the same client that has broken since.
+    const silent = new Set<string>();
     for (let attempt = 0; attempt < FETCH_ATTEMPTS && isWanted(); attempt++) {
-      const fetched = await this.#fetchOnce(smId, who, isWanted);
+      const fetched = await this.#fetchOnce(smId, who, isWanted, silent);
       if (fetched !== 'moved') return fetched;
     }
     return undefined;
   }
 
-  async #fetchOnce(smId: string, who: AuthenticatedAccount, isWanted: () => boolean): Promise<Session | undefined | 'moved'> {
+  /** `silent`: instances that did not answer; they are not asked again. */
+  async #fetchOnce(
+    smId: string,
+    who: AuthenticatedAccount,
+    isWanted: () => boolean,
+    silent: Set<string>,
+  ): Promise<Session | undefined | 'moved'> {
     const account = who.account.bare;
     const stream = lineage(smId);
     const bound = (await this.#parts.registry.sessionsOf(account)).find(({ claim }) => claim.sessionId.startsWith(stream));
     let owner: Outcome = 'no-answer';
     if (bound !== undefined) {
       const { instanceId } = bound.claim;
+      if (silent.has(instanceId)) return undefined;
       if (instanceId !== this.#parts.instanceId()) owner = await this.#ask(instanceId, smId, account);
       // Only for an SM-ID that was given out: a claim must not be taken from a session that is there.
       else if (this.departedOf(account).some((each) => each.smId === smId)) owner = 'handed-over';
@@ -291,7 +299,11 @@ export class HandOver {
     if (bound === undefined || owner === 'no-answer') {
       // Its instance stopped, or died after it had given the session out.
       const state = await this.#parts.resumeStates.take(account, smId);
-      if (state === undefined) return undefined;
+      if (state === undefined) {
+        if (bound === undefined) return undefined;
+        silent.add(bound.claim.instanceId);
+        return 'moved'; // perhaps, while we waited
+      }
       const jid = account.withResource(state.resource);
       return this.#claims.takeOver(jid, sessionId, state.sessionId, () => this.#arrive(jid, sessionId, smId, state, who));
     }
