@@ -25,6 +25,8 @@ describe('replies of Redis in a byte stream', () => {
   });
 
   it('tells messages of channels from others', () => {
-    expect(replies.map((reply) => isChannelMessage(Buffer.from(reply)))).toEqual(replies.map((reply) => reply.includes('message')));
+    expect(replies.map((reply) => isChannelMessage(Buffer.from(reply)))).toEqual(
+      replies.map((reply) => reply.includes('message')),
+    );
   });
 });
