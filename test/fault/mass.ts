@@ -60,7 +60,7 @@ const percentile = (sorted: readonly number[], share: number) =>
 /** Runs once; resolves with what is not as promised. */
 export async function massRun(platforms: number, seed: number, say: (text: string) => void): Promise<string[]> {
   const timeline = new Timeline(say);
-  const cluster = await startCluster({ redis: 'replica', leaseMs: LEASE_MS });
+  const cluster = await startCluster({ redis: 'replica', direct: true, leaseMs: LEASE_MS });
   const swarm: MassProcess[] = [];
   let load: Load | undefined;
   try {

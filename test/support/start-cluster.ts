@@ -18,6 +18,11 @@ export interface ClusterOptions {
   /** Load balancers; default none: clients know every instance. */
   readonly haproxies?: number;
   readonly leaseMs?: number;
+  /**
+   * No proxies of ours on any way: they share an event loop with the test, and where that is busy with a thousand logins it
+   * would be they that are slow. Without them nothing can be partitioned, and a scripted failover moves nobody.
+   */
+  readonly direct?: boolean;
   /** Faults from inside the processes (`fault-hooks.ts`). */
   readonly hooks?: boolean;
   /** The bells of each instance can be tampered with; needs a Redis with one address. */
@@ -103,7 +108,7 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
         if (redis === undefined) throw new Error('the embedded store has no Redis');
         return redis;
       },
-      ports: () => (hasHaproxies ? haproxies.map(({ port }) => port) : instances.map(({ door }) => door.port)),
+      ports: () => (hasHaproxies ? haproxies.map(({ port }) => port) : instances.map((instance) => portOf(instance, options))),
       stop,
     };
   } catch (error) {
@@ -111,6 +116,9 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
     throw error;
   }
 }
+
+const portOf = ({ door, directTlsPort }: ClusterInstance, { direct }: ClusterOptions): number =>
+  direct === true ? directTlsPort : door.port;
 
 async function startInstance(
   name: string,
@@ -121,13 +129,15 @@ async function startInstance(
 ): Promise<ClusterInstance> {
   const hasOneAddress = redis !== undefined && (redis.kind === 'standalone' || redis.kind === 'replica');
   // In a row with the front, so that a failover moves every instance and a partition only one.
-  const redisLink = hasOneAddress ? await startTcpProxy(redis.port, { records: false }) : undefined;
+  const redisLink = hasOneAddress && options.direct !== true ? await startTcpProxy(redis.port, { records: false }) : undefined;
   if (redisLink !== undefined) stopping.push(() => redisLink.close());
   const bells = options.bells === true && redisLink !== undefined ? new BellTamper(redisLink) : undefined;
   const { listeners, ...others } = options.settings ?? {};
   const process = await startInstanceProcess(
     {
-      ...(redis === undefined ? {} : { store: { kind: 'redis' }, redis: redis.settings(redisLink?.port) }),
+      ...(redis === undefined
+        ? {}
+        : { store: { kind: 'redis' }, redis: redis.settings(redisLink?.port ?? (await redis.primary()).port) }),
       ...(redis === undefined || options.leaseMs === undefined ? {} : { instance: { leaseMs: options.leaseMs } }),
       limits: {
         maxConnections: 100_000,

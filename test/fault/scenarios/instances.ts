@@ -207,9 +207,9 @@ const storm: Scenario = {
 
 /** 1,000 platforms, cut at once while events flow: all resume, on whichever instance. */
 const thousand: Scenario = {
-  ...storm,
   id: 'CUT',
   title: '1,000 connections cut at once, HAProxy',
+  cluster: { ...CLUSTER, haproxies: 1, direct: true },
   load: {
     consumers: 1_000,
     topics: 20,
@@ -220,6 +220,15 @@ const thousand: Scenario = {
     connectMs: 30_000,
   },
   expects: { resumes: true, recoversWithinMs: 60_000 },
+  async inject(run) {
+    const [haproxy] = run.cluster.haproxies;
+    await run.load.flow(50);
+    run.breaks('every connection cut, on both sides of HAProxy');
+    await haproxy?.kill();
+    await haproxy?.start();
+    run.repaired('HAProxy listens again');
+    await allBack(run);
+  },
 };
 
 async function allBack(run: FaultRun): Promise<void> {
