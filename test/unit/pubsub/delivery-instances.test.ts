@@ -158,6 +158,27 @@ describe('an instance that may not serve, delivery.md §7.2', () => {
   });
 });
 
+describe('following, delivery.md §3.1', () => {
+  it('a topic that its session left before it was followed is not followed any more', async () => {
+    let goOn: (() => void) | undefined;
+    const follow = store.follow.bind(store);
+    vi.spyOn(store, 'follow').mockImplementation(async (node) => {
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+      });
+      return await follow(node);
+    });
+    const unfollow = vi.spyOn(store, 'unfollow');
+    const delivery = start('one');
+    const session = join(delivery, `${ALICE}/a`);
+    await until(() => goOn !== undefined, 'the topic to be followed');
+    end(delivery, session);
+    goOn!();
+    await until(() => unfollow.mock.calls.length === 1, 'the end of it');
+    expect(delivery.stats().followedTopics).toBe(0);
+  });
+});
+
 describe('a session that goes on at another instance, delivery.md §6.2', () => {
   const move = async (from: Delivery, to: Delivery, session: FakeSession, acknowledged = 0) => {
     const kept = from.leave(session);

@@ -577,7 +577,11 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     let feed = await this.#follow(node);
     // Without a cursor it may have been dropped in the same turn.
     while (feed && this.#feeds.get(node) !== feed) feed = await this.#follow(node);
-    if (!feed || !stored || receiver.isEnded || receiver.cursors.has(key)) return;
+    if (!feed || !stored || receiver.isEnded || receiver.cursors.has(key)) {
+      // Followed for nobody, perhaps.
+      if (feed?.cursors.size === 0) this.#positions.left(feed);
+      return;
+    }
     const isDurable = isBare && !feed.startsAtHead;
     let subscriber = feed.subscribers.get(jid);
     if (!subscriber) {
