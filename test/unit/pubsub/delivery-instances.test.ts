@@ -291,6 +291,27 @@ describe('a session that goes on at another instance, delivery.md §6.2', () => 
     await vi.waitUntil(async () => !(await store.topicsOf(ALICE)).includes(NODE));
   });
 
+  const deleteTopic = async () =>
+    (await commit(store, NODE, { kind: 'delete', publisher: OWNER, stampMs: T0, notify: true })).entries;
+  const deletions = ({ received }: FakeSession) => received.flatMap(({ text }) => (text.includes('<delete') ? [text] : []));
+
+  it('a deletion that the index alone tells of has the id of its entry, so that a client can drop the repeat (§1.2)', async () => {
+    const [entry] = await deleteTopic();
+    const session = join(start('one'), `${ALICE}/a`);
+    await until(() => session.received.length === 1, 'the deletion');
+    expect(deletions(session)[0]).toMatch(new RegExp(` id='[^'.]+\\.${entry!.seq}-${entry!.uid}'`));
+  });
+
+  it('an index that names a topic without a subscription does not make it a deleted one (§1.5)', async () => {
+    await deleteTopic();
+    await create(store, NODE);
+    expect(await store.topicsOf(ALICE)).toContain(NODE);
+    const session = join(start('one'), `${ALICE}/a`);
+    await until(() => session.received.length === 1, 'the end of the subscription');
+    expect(session.received[0]!.text).toContain(`<subscription node='${NODE}' jid='${ALICE}' subscription='none'/>`);
+    await vi.waitUntil(async () => !(await store.topicsOf(ALICE)).includes(NODE));
+  });
+
   it('gets nothing again to which it lost the right, and a gap for what retention passed', async () => {
     const [one, two] = [start('one'), start('two', { policy: { ...openPolicy, approves: () => false } })];
     const session = await live(one, `${ALICE}/a`);

@@ -526,7 +526,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     if (receiver.isEnded) return;
     // An affiliation is reason enough to be in the index.
     const hasDeparted = subscriptions.length === 0 && (!record || affiliation === 'none');
-    if (loading.isStart && hasDeparted) await this.#tellDeparted(receiver, node);
+    if (loading.isStart && hasDeparted) await this.#tellDeparted(receiver, node, record);
     loading.isStart = false;
     // A deleted topic's cursors end with its last entry, when they come to it.
     if (!record) {
@@ -697,15 +697,21 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     void this.#hold(feed, 'judging');
   }
 
-  /** The index names a topic without a subscription: it was deleted while the account was away (delivery.md §1.5). */
-  async #tellDeparted(receiver: Receiver, node: string): Promise<void> {
+  /**
+   * The index names a topic without a subscription: it was deleted while the account was away, and perhaps there is another of
+   * that name, or a change of an unknown outcome left the entry (delivery.md §1.5).
+   */
+  async #tellDeparted(receiver: Receiver, node: string, record: TopicRecord | undefined): Promise<void> {
     const { topics } = this.#deps;
-    // Told on the instance that it comes from, and sent again.
+    // Told on the instance that it comes from, and sent again; or about to be told.
     if ([...receiver.ended.values()].some((ended) => ended.node === node)) return;
-    const stone = await topics.tombstone(node);
+    if ([...receiver.cursors.values()].some(({ feed }) => feed.node === node)) return;
+    const stone = record ? undefined : await topics.tombstone(node);
     if (receiver.isEnded) return;
     if (mayRoleHear(this.#deps.policy, receiver.port.role, node)) {
-      receiver.port.sendStanza(this.#encoder.deletedMeanwhile(node, receiver.account, stone?.head, stone?.redirect));
+      const { account, port } = receiver;
+      if (record) port.sendStanza(this.#encoder.subscriptionOver(node, account, record.head));
+      else port.sendStanza(this.#encoder.deletedMeanwhile(node, account, stone?.head, stone?.redirect));
     }
     await topics.forgetTopic(receiver.account, node);
   }

@@ -86,9 +86,19 @@ export class EventEncoder {
 
   /** Tells a consumer that a topic was deleted while it was away (delivery.md §1.5, XEP-0060 §8.4.2). */
   deletedMeanwhile(node: string, jid: string, head: EntryId | undefined, redirect: string | undefined): Buffer {
-    const id = `${subscriptionTag(node, jid)}.deleted${head ? `-${entryIdText(head)}` : ''}`;
+    // The id of the deletion's entry, which may have been told already (§1.2).
+    const id = `${subscriptionTag(node, jid)}.${head ? entryIdText(head) : 'deleted'}`;
     return Buffer.from(
       `<message to='${escapeAttribute(jid)}' from='${this.#from}' id='${id}'><event xmlns='${NS.pubsubEvent}'>${deleteElement(node, redirect)}</event></message>`,
+    );
+  }
+
+  /** Tells a consumer that it is not subscribed any more to a topic that there is (delivery.md §1.5, XEP-0060 §12.14). */
+  subscriptionOver(node: string, jid: string, head: EntryId): Buffer {
+    const id = `${subscriptionTag(node, jid)}.none-${entryIdText(head)}`;
+    const to = escapeAttribute(jid);
+    return Buffer.from(
+      `<message to='${to}' from='${this.#from}' id='${id}'><event xmlns='${NS.pubsubEvent}'><subscription node='${escapeAttribute(node)}' jid='${to}' subscription='none'/></event></message>`,
     );
   }
 }
