@@ -293,7 +293,85 @@ describe('a session that goes on at another instance, delivery.md §6.2', () => 
 
   const deleteTopic = async () =>
     (await commit(store, NODE, { kind: 'delete', publisher: OWNER, stampMs: T0, notify: true })).entries;
+  /** Lets its connection break before the topic is deleted, and another session hear of that and acknowledge it. */
+  const deletedMeanwhile = async (one: Delivery, moving: FakeSession) => {
+    const other = await live(one, `${ALICE}/other`);
+    moving.room = 0;
+    const [entry] = await deleteTopic();
+    await has(other, entry!.seq);
+    other.acknowledge();
+    await vi.waitUntil(async () => !(await store.topicsOf(ALICE)).includes(NODE));
+    return entry!;
+  };
   const deletions = ({ received }: FakeSession) => received.flatMap(({ text }) => (text.includes('<delete') ? [text] : []));
+  const openOf = (delivery: Delivery) => delivery.stats().cursors;
+
+  it('is told of a deletion that another session of its account has acknowledged (XEP-0060 §8.4.2)', async () => {
+    const [one, two] = [start('one'), start('two')];
+    const full = `${ALICE}/a`;
+    await subscribe(store, NODE, full);
+    const session = await live(one, full);
+    await publish(store, NODE, 'one');
+    await until(() => session.received.length === 2, 'both');
+    session.acknowledge();
+    const { seq, uid } = await deletedMeanwhile(one, session);
+    const { next } = await move(one, two, session);
+    await until(() => deletions(next).length === 2, 'both deletions');
+    for (const jid of [ALICE, full]) expect(deletions(next).some((text) => text.includes(`to='${jid}'`))).toBe(true);
+    for (const text of deletions(next)) expect(text).toMatch(new RegExp(` id='[^'.]+\\.${seq}-${uid}'`));
+    await until(() => openOf(two) === 0, 'the cursors to end');
+    next.acknowledge();
+    const { next: third, again } = await move(two, one, next);
+    await marker(one, third);
+    expect([again, deletions(third)]).toEqual([[], []]);
+  });
+
+  it('is told of it when there is a topic of that name again, and then gets what belongs to its new subscription', async () => {
+    const [one, two] = [start('one'), start('two')];
+    const session = await live(one, `${ALICE}/a`);
+    await publish(store, NODE, 'one');
+    await has(session, 1);
+    session.acknowledge();
+    const { seq } = await deletedMeanwhile(one, session);
+    await create(store, NODE);
+    await subscribe(store, NODE, ALICE);
+    await publish(store, NODE, 'of another topic');
+    const { next } = await move(one, two, session);
+    await has(next, seq + 1);
+    expect(seqs(next)).toEqual([seq, seq + 1]);
+    expect(deletions(next)).toHaveLength(1);
+  });
+
+  it('is told of a deletion of which the instance that it comes from did not know', async () => {
+    const [one, two] = [start('one'), start('two')];
+    const session = await live(one, `${ALICE}/a`);
+    const kept = one.leave(session);
+    end(one, session, 'drain');
+    await deleteTopic();
+    await store.forgetTopic(ALICE, NODE);
+    const next = new FakeSession(`${ALICE}/a`);
+    await two.arrive(next, kept);
+    await until(() => deletions(next).length === 1, 'the deletion');
+  });
+
+  it('is told of no deletion when its right may have ended before (delivery.md §8.3)', async () => {
+    const [one, two] = [start('one'), start('two')];
+    const session = await live(one, `${BOB}/b`);
+    const kept = one.leave(session);
+    end(one, session, 'drain');
+    await commit(store, NODE, {
+      kind: 'access',
+      affiliations: new Map([[BOB, 'outcast']]),
+      subscriptions: new Map([[BOB, 'none']]),
+      publisher: OWNER,
+      stampMs: T0,
+    });
+    await deleteTopic();
+    const next = new FakeSession(`${BOB}/b`);
+    await two.arrive(next, kept);
+    await marker(two, next);
+    expect(deletions(next)).toEqual([]);
+  });
 
   it('a deletion that the index alone tells of has the id of its entry, so that a client can drop the repeat (§1.2)', async () => {
     const [entry] = await deleteTopic();

@@ -59,6 +59,8 @@ export interface Place {
   acknowledged: EntryId;
   /** `Cursor.doubtfulSeq` */
   readonly doubtfulSeq: number;
+  /** The topic was deleted after this place, and the session is owed the news: what the topic was. */
+  readonly deleted?: TopicRecord | undefined;
 }
 
 export interface EndedCursor {
@@ -133,6 +135,11 @@ export class Cursor {
     this.at = place;
     this.sentSeq = Math.min(this.sentSeq, place.seq);
     if (this.acknowledged.seq >= place.seq) this.acknowledged = place;
+  }
+
+  /** `Place.deleted` */
+  get deleted(): TopicRecord | undefined {
+    return this.at.seq < this.feed.deletedSeq ? this.feed.record : undefined;
   }
 
   /** Everything up to here is acknowledged; what was filtered out counts as acknowledged (delivery.md §5.2). */

@@ -6,6 +6,7 @@ import type { Appended, LogReader } from '../store/log-reader.ts';
 import type { PositionStore } from '../store/position-store.ts';
 import type { Subscription, TopicRecord, TopicStore } from '../store/topic-store.ts';
 import { Cursor, type Loading, type Place, type Receiver } from './cursor.ts';
+import { deletionAfter, recordOfDeleted } from './deletions.ts';
 import { EventEncoder, eventPrefix, type RenderConfiguration, subscriptionTag } from './event.ts';
 import { Feed, type FeedContext, type Hold, isAnotherUid } from './feed.ts';
 import { healFork } from './fork.ts';
@@ -66,6 +67,8 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   readonly #receivers = new Map<SessionPort, Receiver>();
   readonly #accounts = new Map<string, Set<Receiver>>();
   readonly #feeds = new Map<string, Feed>();
+  /** Feeds of topics as they were until they were deleted, for sessions from elsewhere that are owed the news; never followed. */
+  readonly #deleted = new Set<Feed>();
   /** Topics that are about to be followed: their head is being read. */
   readonly #following = new Map<string, { readonly feed: Promise<Feed | undefined>; readonly heard: Appended[] }>();
   readonly #neighbours: Neighbours | undefined;
@@ -91,7 +94,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       gap: (cursor, from, to) => this.#gap(cursor, from, to),
       ended: (cursor) => this.#ended(cursor),
       judge: (feed) => void this.#hold(feed, 'judging'),
-      forked: (feed) => void this.#hold(feed, 'forked'),
+      forked: (feed) => this.#feedForked(feed),
       mayServe: () => this.#mayServe(),
       moved: (feed) => this.#positions.moved(feed),
       failed: (error, feed) => deps.log.error({ err: error, node: feed.node }, 'reading the log failed; trying again'),
@@ -116,7 +119,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   stats(): DeliveryStats {
     let cursors = 0;
     let liveCursors = 0;
-    for (const feed of this.#feeds.values()) {
+    for (const feed of this.#allFeeds) {
       cursors += feed.cursors.size;
       liveCursors += feed.liveCount;
     }
@@ -145,7 +148,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
    * all sessions are looked at again, since what others told the former one is lost (delivery.md §7.2).
    */
   rejoined(): void {
-    for (const feed of this.#feeds.values()) {
+    for (const feed of this.#allFeeds) {
       feed.forgetStored();
       feed.goOn();
     }
@@ -164,9 +167,13 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     this.#waitingToServe ??= setTimeout(() => {
       this.#waitingToServe = undefined;
       if (!this.#mayServe()) return;
-      for (const feed of this.#feeds.values()) feed.goOn();
+      for (const feed of this.#allFeeds) feed.goOn();
     }, SERVE_MS).unref();
     return false;
+  }
+
+  get #allFeeds(): readonly Feed[] {
+    return [...this.#feeds.values(), ...this.#deleted];
   }
 
   // SessionObserver
@@ -448,7 +455,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   ): Promise<{ readonly prefix: Buffer; readonly body: Buffer } | undefined> {
     const receiver = this.#receivers.get(session);
     // From another instance: its right to the topic is read first.
-    if (receiver?.restored.has(ref.topic)) await this.#look(receiver, nodeOfKey(ref.topic), true);
+    if (receiver?.restored.has(ref.topic)) await this.#look(receiver, nodeOfKey(ref.topic), false);
     const cursor = receiver?.cursors.get(ref.topic);
     if (cursor) {
       const { feed, prefix, subscriber } = cursor;
@@ -482,6 +489,9 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   async #loadAll(receiver: Receiver): Promise<void> {
     try {
       await this.#lookAtAll(receiver, await this.#deps.topics.topicsOf(receiver.account), true);
+      // Another session may have heard of a deletion, after which the index does not name the topic.
+      const others = new Set([...receiver.restored.keys()].map(nodeOfKey));
+      await this.#lookAtAll(receiver, [...others], false);
     } catch (error) {
       this.#deps.log.error({ err: error, jid: receiver.fullJid }, 'could not load the subscriptions of a session; trying again');
       setTimeout(() => {
@@ -523,6 +533,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
       topics.subscriptionsOf(node, receiver.account),
       topics.affiliation(node, receiver.account),
     ]);
+    if (receiver.restored.size > 0) await this.#openDeleted(receiver, node, subscriptions);
     if (receiver.isEnded) return;
     // An affiliation is reason enough to be in the index.
     const hasDeparted = subscriptions.length === 0 && (!record || affiliation === 'none');
@@ -597,16 +608,57 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     // A store that was set back to an older state: go on from what there is.
     if (at.seq > feed.head.seq && at.seq > record.head.seq) at = later(feed.head, start);
     const cursor = new Cursor(receiver, feed, subscriber, eventPrefix(node, jid), key, at);
+    cursor.setsAside = isDurable && this.#strikes.isOut(node, jid, at.seq);
+    this.#start(cursor, restored);
+  }
+
+  #start(cursor: Cursor, restored: Place | undefined): void {
+    const { receiver, feed, key } = cursor;
     if (restored) {
       cursor.sentSeq = restored.sentSeq;
       cursor.acknowledged = restored.acknowledged;
       cursor.doubtfulSeq = restored.doubtfulSeq;
     }
-    cursor.setsAside = isDurable && this.#strikes.isOut(node, jid, at.seq);
     receiver.restored.delete(key);
     receiver.cursors.set(key, cursor);
     feed.add(cursor);
     this.#positions.moved(feed);
+  }
+
+  /**
+   * Restored places of a topic that was deleted since: their cursors go on to that entry, as they would have where they come
+   * from, and end with it, also when there is a topic of that name again (delivery.md §1.5, §6.2).
+   */
+  async #openDeleted(receiver: Receiver, node: string, subscriptions: readonly Subscription[]): Promise<void> {
+    for (const key of [...receiver.restored.keys()]) {
+      if (nodeOfKey(key) !== node) continue;
+      const place = await this.#restoredPlace(receiver, node, key);
+      const jid = key === node ? receiver.account : receiver.fullJid;
+      const subscription = subscriptions.find((each) => each.jid === jid);
+      // A deletion ends all subscriptions.
+      if (!place || (subscription && subscription.start.seq <= place.at.seq)) continue;
+      const deletion = await deletionAfter(node, place.at, this.#deps.topics);
+      if (receiver.isEnded) return;
+      if (!deletion || receiver.restored.get(key) !== place || !mayRoleHear(this.#deps.policy, receiver.port.role, node))
+        continue;
+      // Where it comes from that was not known yet. Its right may have ended before (delivery.md §8.3).
+      if (!place.deleted && (deletion.isAfterAccess || !deletion.entry.notify)) continue;
+      const { seq, uid, prevUid } = deletion.entry;
+      const feed = new Feed(place.deleted ?? recordOfDeleted(node, deletion), { seq, uid }, this.#context);
+      feed.deletedSeq = seq;
+      const at = place.deleted ? place.at : { seq: seq - 1, uid: prevUid };
+      const subscriber = {
+        jid,
+        isDurable: false,
+        acknowledged: at,
+        isDelegated: false,
+        storedSeq: 0,
+        cursors: new Set<Cursor>(),
+      };
+      feed.subscribers.set(jid, subscriber);
+      this.#deleted.add(feed);
+      this.#start(new Cursor(receiver, feed, subscriber, eventPrefix(node, jid), key, at), place);
+    }
   }
 
   /** Where the session stood on another instance, if the log still has that place. */
@@ -646,6 +698,18 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   #forked(node: string): void {
     const feed = this.#feeds.get(node);
     if (feed) void this.#hold(feed, 'forked');
+  }
+
+  #feedForked(feed: Feed): void {
+    if (!this.#deleted.has(feed)) {
+      void this.#hold(feed, 'forked');
+      return;
+    }
+    // A failover dropped the deletion itself: the topic is there as it was.
+    for (const cursor of [...feed.cursors]) {
+      this.#close(cursor);
+      this.#lookLater(cursor.receiver, feed.node);
+    }
   }
 
   /** A primary that was a replica may lack what this instance wrote last (delivery.md §3.4). */
@@ -753,6 +817,7 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
 
   /** Nobody is left: the topic is not followed any more. */
   #drop(feed: Feed): void {
+    if (this.#deleted.delete(feed)) return;
     if (this.#feeds.get(feed.node) !== feed) return;
     this.#feeds.delete(feed.node);
     this.#context.rings.dropped(feed.ring);

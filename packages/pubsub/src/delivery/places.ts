@@ -2,7 +2,7 @@
 import type { TopicRecord } from '../store/topic-store.ts';
 import type { Place, Receiver } from './cursor.ts';
 
-/** All but the first three only while something of the topic is not acknowledged. */
+/** All but the first three only while something of the topic is not acknowledged, or its deletion not told. */
 type StoredPlace =
   | readonly [key: string, at: number, atUid: string]
   | readonly [
@@ -13,6 +13,7 @@ type StoredPlace =
       acknowledged: number,
       acknowledgedUid: string,
       doubtful: number,
+      deleted?: TopicRecord,
     ];
 /** A topic that was deleted, which the client was told and did not acknowledge. */
 type StoredEnd = readonly [key: string, jid: string, seq: number, record: TopicRecord];
@@ -29,9 +30,12 @@ interface StoredPlaces {
  */
 export function placesText(receiver: Receiver): string {
   const places: StoredPlace[] = [];
-  const add = (key: string, { at, sentSeq, acknowledged, doubtfulSeq }: Place) => {
-    if (sentSeq <= acknowledged.seq && doubtfulSeq === 0) places.push([key, at.seq, at.uid]);
-    else places.push([key, at.seq, at.uid, sentSeq, acknowledged.seq, acknowledged.uid, doubtfulSeq]);
+  const add = (key: string, { at, sentSeq, acknowledged, doubtfulSeq, deleted }: Place) => {
+    if (sentSeq <= acknowledged.seq && doubtfulSeq === 0 && !deleted) places.push([key, at.seq, at.uid]);
+    else {
+      const rest = deleted ? ([deleted] as const) : ([] as const);
+      places.push([key, at.seq, at.uid, sentSeq, acknowledged.seq, acknowledged.uid, doubtfulSeq, ...rest]);
+    }
   };
   for (const cursor of receiver.cursors.values()) add(cursor.key, cursor);
   // Not opened yet since the session came from another instance itself.
@@ -53,8 +57,23 @@ export function placesOfText(text: string): {
   const stored = JSON.parse(text) as StoredPlaces;
   if (stored.v !== 1) throw new TypeError('places in an unknown format');
   const places = new Map<string, Place>();
-  for (const [key, seq, uid, sentSeq = seq, acknowledged = seq, acknowledgedUid = uid, doubtfulSeq = 0] of stored.places) {
-    places.set(key, { at: { seq, uid }, sentSeq, acknowledged: { seq: acknowledged, uid: acknowledgedUid }, doubtfulSeq });
+  for (const [
+    key,
+    seq,
+    uid,
+    sentSeq = seq,
+    acknowledged = seq,
+    acknowledgedUid = uid,
+    doubtfulSeq = 0,
+    deleted,
+  ] of stored.places) {
+    places.set(key, {
+      at: { seq, uid },
+      sentSeq,
+      acknowledged: { seq: acknowledged, uid: acknowledgedUid },
+      doubtfulSeq,
+      ...(deleted ? { deleted } : {}),
+    });
   }
   return { places, ended: stored.ended };
 }
