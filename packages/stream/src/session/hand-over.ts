@@ -39,7 +39,7 @@ const SETTLE_MS = 1_500;
 /** A session that is always just gone is not run after for ever. */
 const FETCH_ATTEMPTS = 3;
 /** Within this time its owner answers (delivery.md §6.2). */
-const ANSWER_MS = 2_000;
+const ANSWER_MS = 5_000;
 
 interface ResumeRequest {
   readonly id: string;
