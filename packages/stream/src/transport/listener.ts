@@ -35,6 +35,12 @@ export interface ListenerOptions {
 }
 
 const PROXY_HEADER_TIMEOUT_MS = 3_000;
+/**
+ * Handshakes begun in one turn of the event loop. Each costs it a millisecond or two, for which everybody else waits: where
+ * thousands come back at once, they take turns with the events of those who are there. The wait is no handshake time, or all
+ * would fail together and come again.
+ */
+const HANDSHAKES_PER_TURN = 4;
 
 /** What happens to a connection: exactly one of the two is called for each handshake. */
 interface Handshake {
@@ -55,6 +61,8 @@ export class Listener {
   readonly #isTrustedProxy: (address: string) => boolean;
   /** Clients behind a load balancer, by their connection, and the key that it had under its own addresses. */
   readonly #proxied = new WeakMap<Socket, { readonly key: string; readonly peer: ProxiedPeer }>();
+  /** Handshakes that wait for their turn, oldest first; no more than connections are open. */
+  readonly #toBegin: (() => void)[] = [];
   #whenIdle: (() => void)[] = [];
 
   /** @throws RangeError when an entry of `trustedProxies` is no network */
@@ -179,9 +187,21 @@ export class Listener {
         this.#handshakes.delete(key);
         reject(new Error('the connection ended during the handshake'));
       });
-      this.#tls.emit('connection', socket);
+      this.#begin(() => {
+        if (!socket.destroyed) this.#tls.emit('connection', socket);
+      });
     });
   }
+
+  #begin(handshake: () => void): void {
+    this.#toBegin.push(handshake);
+    if (this.#toBegin.length === 1) setImmediate(this.#beginSome);
+  }
+
+  readonly #beginSome = (): void => {
+    for (const begin of this.#toBegin.splice(0, HANDSHAKES_PER_TURN)) begin();
+    if (this.#toBegin.length > 0) setImmediate(this.#beginSome);
+  };
 
   /** Takes a new certificate or new trust anchors for handshakes from now on. Throws when they are unusable; the old ones stay. */
   reload(): void {
