@@ -390,6 +390,24 @@ describe('a session that goes on at another instance, delivery.md §6.2', () => 
     await vi.waitUntil(async () => !(await store.topicsOf(ALICE)).includes(NODE));
   });
 
+  it('one session of an account is told of a deletion that the index tells of, while the index forgets it', async () => {
+    await deleteTopic();
+    let forget: (() => void) | undefined;
+    vi.spyOn(store, 'forgetTopic').mockImplementationOnce(
+      () =>
+        new Promise((resolve) => {
+          forget = resolve;
+        }),
+    );
+    const delivery = start('one');
+    const [first, second] = [join(delivery, `${ALICE}/a`), join(delivery, `${ALICE}/b`)];
+    await until(() => forget !== undefined, 'the deletion to be told');
+    await marker(delivery, first);
+    await marker(delivery, second);
+    expect(deletions(first).length + deletions(second).length).toBe(1);
+    forget!();
+  });
+
   it('gets nothing again to which it lost the right, and a gap for what retention passed', async () => {
     const [one, two] = [start('one'), start('two', { policy: { ...openPolicy, approves: () => false } })];
     const session = await live(one, `${ALICE}/a`);

@@ -77,6 +77,8 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
   readonly #held: Record<Hold, Set<Feed>> = { judging: new Set(), forked: new Set() };
   readonly #stopListening: readonly (() => void)[];
   readonly #strikes = new Strikes();
+  /** Accounts and topics of which a session is being told that they have parted: the account's next one is not told again. */
+  readonly #telling = new Set<string>();
   #waitingToServe: NodeJS.Timeout | undefined;
   #isClosed = false;
   #gaps = 0;
@@ -770,14 +772,21 @@ export class Delivery implements SessionObserver, EntryKeeper, InterestPort {
     // Told on the instance that it comes from, and sent again; or about to be told.
     if ([...receiver.ended.values()].some((ended) => ended.node === node)) return;
     if ([...receiver.cursors.values()].some(({ feed }) => feed.node === node)) return;
-    const stone = record ? undefined : await topics.tombstone(node);
-    if (receiver.isEnded) return;
-    if (mayRoleHear(this.#deps.policy, receiver.port.role, node)) {
-      const { account, port } = receiver;
-      if (record) port.sendStanza(this.#encoder.subscriptionOver(node, account, record.head));
-      else port.sendStanza(this.#encoder.deletedMeanwhile(node, account, stone?.head, stone?.redirect));
+    const { account, port } = receiver;
+    const telling = `${account}\u0000${node}`;
+    if (this.#telling.has(telling)) return;
+    this.#telling.add(telling);
+    try {
+      const stone = record ? undefined : await topics.tombstone(node);
+      if (receiver.isEnded) return;
+      if (mayRoleHear(this.#deps.policy, port.role, node)) {
+        if (record) port.sendStanza(this.#encoder.subscriptionOver(node, account, record.head));
+        else port.sendStanza(this.#encoder.deletedMeanwhile(node, account, stone?.head, stone?.redirect));
+      }
+      await topics.forgetTopic(account, node);
+    } finally {
+      this.#telling.delete(telling);
     }
-    await topics.forgetTopic(receiver.account, node);
   }
 
   // Cursors
