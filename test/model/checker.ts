@@ -464,8 +464,8 @@ class Episode {
       if (heard.says === 'gap') {
         if (mayBeGap !== true || heard.type !== 'normal') return false;
       } else if (isLate === true && heard.says.startsWith('delete') && heard.number === undefined) {
-        // delivery.md §1.5: told from what is left of the topic
-        return says.includes(heard.says) && heard.type === 'normal';
+        // delivery.md §1.5: told from what is left of the topic; or, to who had asked to subscribe, as when it was deleted
+        return says.includes(heard.says) && (heard.type === 'normal' || (entry === undefined && heard.type === type));
       } else {
         const isThen = says.includes(heard.says) || (isLate === true && isNow && says[0]?.startsWith('configuration') === true);
         if (!isThen || type !== heard.type) return false;

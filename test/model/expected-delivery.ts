@@ -112,7 +112,7 @@ export class ExpectedDelivery {
     this.#sessions.set(`${name}/${resource}`, session);
     const bare = this.#bare(name);
     // Of a deletion they need not hear who have to do with a new topic of that name.
-    for (const kept of this.#late.get(bare) ?? []) session.expected.push(this.#asTold(kept, topics));
+    for (const kept of this.#late.get(bare) ?? []) session.expected.push(this.#asTold(kept, bare, topics));
     this.#late.delete(bare);
     for (const request of requests) session.expected.push({ ...request, to: undefined, isOptional: false }); // §8.6
     for (const [key, list] of this.#owed) {
@@ -160,8 +160,9 @@ export class ExpectedDelivery {
     if (!this.#isShared) return;
     // Where it goes on now, what was not kept may not be at hand (§9.2), and it is not known whom a deletion was told (§1.5).
     session.expected = session.expected.map((each) => ({ ...each, mayBeGap: each.entry?.isKept === false }));
-    const deletions = (this.#late.get(this.#bare(session.name)) ?? []).filter(({ says }) => says[0] === 'delete');
-    for (const each of deletions) session.expected.push({ ...this.#asTold(each, topics), isOptional: true });
+    const bare = this.#bare(session.name);
+    const deletions = (this.#late.get(bare) ?? []).filter(({ says }) => says[0] === 'delete');
+    for (const each of deletions) session.expected.push({ ...this.#asTold(each, bare, topics), isOptional: true });
   }
 
   /** The session got its own message back, which is a stanza like others when it has to be sent again. */
@@ -221,14 +222,12 @@ export class ExpectedDelivery {
   }
 
   /** What was kept, as it is told now. */
-  #asTold(kept: Expectation, topics: KnownTopics): Expectation {
+  #asTold(kept: Expectation, bare: string, topics: KnownTopics): Expectation {
+    if (kept.says[0] !== 'delete') return { ...kept, isOptional: kept.isOptional || topics.exists(kept.node) };
+    // delivery.md §1.5: of a topic of that name the account is told only that it is not subscribed.
+    if (topics.exists(kept.node)) return { ...kept, says: [`subscription ${bare} none`], isOptional: true };
     const redirect = topics.movedTo(kept.node);
-    const isMoved = kept.says[0] === 'delete' && redirect !== undefined;
-    return {
-      ...kept,
-      says: isMoved ? [`delete ${redirect}`, 'delete'] : kept.says,
-      isOptional: kept.isOptional || topics.exists(kept.node),
-    };
+    return redirect === undefined ? kept : { ...kept, says: [`delete ${redirect}`, 'delete'] };
   }
 
   #dispatchToLeavers(event: Omit<Notice, 'to'>): void {
