@@ -241,7 +241,8 @@ async function allBack(run: FaultRun): Promise<void> {
 const balancer: Scenario = {
   id: 'F20',
   title: 'HAProxy killed, a second one there',
-  cluster: { ...CLUSTER, haproxies: 2 },
+  cluster: { ...CLUSTER, haproxies: 2, external: true },
+  load: { external: true },
   expects: { resumes: true, recoversWithinMs: RECOVERS_MS },
   async inject(run) {
     const [first] = run.cluster.haproxies;
