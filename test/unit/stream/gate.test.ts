@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { StreamError } from '../../../packages/stream/src/errors/stream-error.ts';
 import { ALWAYS_OPEN, Gate } from '../../../packages/stream/src/transport/gate.ts';
 import { Outbox } from '../../../packages/stream/src/transport/outbox.ts';
+import { XmlStream } from '../../../packages/stream/src/transport/xml-stream.ts';
 
 /** An instance that may not serve writes nothing, and goes on when it may (delivery.md §7.2 (c), (d)). */
 
@@ -64,5 +66,55 @@ describe('gate', () => {
     await alsoTold;
     expect(told).toBe(1);
     expect(gate.isOpen).toBe(true);
+  });
+});
+
+describe('a stream that ends while its instance may not serve', () => {
+  async function start(isOpen: boolean) {
+    const { server, client } = await pair();
+    let serves = isOpen;
+    let got = '';
+    client.on('data', (data) => {
+      got += data.toString();
+    });
+    const silent = () => undefined;
+    const stream = new XmlStream(server, 'localhost', {
+      limits: { maxStanzaBytes: 10_000, hardStanzaBytes: 10_000, maxDepth: 8, maxAttributes: 8, maxNameBytes: 64 },
+      isOpaque: () => false,
+      log: { debug: silent, info: silent, warn: silent, error: silent },
+      gate: new Gate(() => serves),
+    });
+    const ended: string[] = [];
+    stream.setHandler({
+      header: silent,
+      stanza: silent,
+      oversize: silent,
+      drained: silent,
+      ended: (reason) => ended.push(reason),
+    });
+    return { stream, client, ended, got: () => got, stopServing: () => (serves = false) };
+  }
+  const timedOut = () => new StreamError('connection-timeout');
+
+  it('within a stream that the peer has not seen says nothing: an error would stand outside of it (RFC 6120 §4.9.1.2)', async () => {
+    const { stream, client, ended, got } = await start(false);
+    stream.sendHeader('localhost', undefined, undefined);
+    stream.close('negotiation-timeout', timedOut());
+    await once(client, 'close');
+    expect(got()).toBe('');
+    expect(ended).toEqual(['negotiation-timeout']);
+  });
+
+  it('within one that it has seen says why', async () => {
+    const { stream, client, got, stopServing } = await start(true);
+    stream.sendHeader('localhost', undefined, undefined);
+    while (got() === '') await new Promise((resolve) => setImmediate(resolve));
+    stopServing();
+    stream.sendBytes(Buffer.from('<message/>'));
+    stream.close('negotiation-timeout', timedOut());
+    await once(client, 'end');
+    expect(got()).toMatch(
+      /^<\?xml [^>]*><stream:stream [^>]*><stream:error><connection-timeout[^>]*\/><\/stream:error><\/stream:stream>$/,
+    );
   });
 });

@@ -145,6 +145,11 @@ export class Outbox implements Stopped {
     return scratch.subarray(0, size);
   }
 
+  /** Whether a part that begins so has not been handed to the socket. */
+  holds(beginning: string): boolean {
+    return this.#parts.some((part) => part.toString('latin1', 0, beginning.length) === beginning);
+  }
+
   /** Drops what has not been handed to the socket: the rights or the account behind it are gone. */
   discard(): void {
     this.#parts = [];

@@ -48,6 +48,9 @@ export interface XmlStreamOptions {
 /** Fed but unparsed bytes at which we stop reading from the socket while a handler is busy. */
 const READ_AHEAD_BYTES = 65_536;
 
+/** Nothing else that we send begins so. */
+const HEADER_START = `<?xml version='1.0'?>`;
+
 export class XmlStream {
   /** Names this connection in logs; the stream id on the wire is new with every header (§4.7.3). */
   readonly connectionId = randomText(6, 'hex');
@@ -161,7 +164,7 @@ export class XmlStream {
     const id = randomText(16);
     const toAttr = to === undefined ? '' : ` to='${escapeAttribute(to)}'`;
     const header =
-      `<?xml version='1.0'?><stream:stream from='${escapeAttribute(from)}'${toAttr} id='${id}' version='1.0'` +
+      `${HEADER_START}<stream:stream from='${escapeAttribute(from)}'${toAttr} id='${id}' version='1.0'` +
       ` xml:lang='${escapeAttribute(lang ?? 'en')}' xmlns='${NS.client}' xmlns:stream='${NS.streams}'>`;
     this.#hasSentHeader = true;
     this.outbox.push(Buffer.from(header));
@@ -311,7 +314,14 @@ export class XmlStream {
     this.#isStopped = false;
     if (!this.#sentClose) {
       // An instance that may not serve says no more than that the stream ends (delivery.md §7.2 (c)).
-      if (!this.outbox.gate.isOpen) this.outbox.discard();
+      if (!this.outbox.gate.isOpen) {
+        // Where the peer knows of no stream yet there is nothing to end: an error would stand outside of it.
+        if (!this.#hasSentHeader || this.outbox.holds(HEADER_START)) {
+          this.destroy(reason);
+          return;
+        }
+        this.outbox.discard();
+      }
       // §4.9.1.2: even an error during set-up comes inside a stream of ours.
       if (!this.#hasSentHeader) this.sendHeader(this.#from, undefined, undefined);
       if (error !== undefined) this.outbox.push(serializeStanza(error.toElement()));
