@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +7,7 @@ import { type AdminOperations, connectControl } from '@xmpp-grid/server';
 import { stringify } from 'yaml';
 import { type TestCertificates, testCertificates } from './certs.ts';
 import type { FaultHook } from './fault-hooks.ts';
+import { freePorts } from './free-ports.ts';
 
 /** The program as a process of its own, run from the sources, so that a test can kill it. */
 export interface InstanceProcess {
@@ -177,27 +177,3 @@ export async function startInstanceProcess(
     dispose,
   };
 }
-
-/**
- * Ports that were free a moment ago; the same ones serve every life of the process. Below those that the system gives to
- * connections, or a client of the next test sits on one of them.
- */
-export async function freePorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  while (found.size < count) {
-    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise((resolve) => server.close(resolve));
-    found.add(port);
-  }
-  return [...found];
-}
-
-const FIRST_PORT = 12_000;
-/** Linux gives 32,768 and above to connections. */
-const PORTS = 20_000;

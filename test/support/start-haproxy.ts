@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePorts } from './instance-process.ts';
+import { freePorts } from './free-ports.ts';
 import { until } from './until.ts';
 
 /** HAProxy in tcp mode before our instances, as `deploy/` describes it: PROXY v2, least connections, health by /readyz. */

@@ -1,8 +1,8 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import type { RedisServers } from '@xmpp-grid/stream';
 import { Redis } from 'ioredis';
+import { freePort } from './free-ports.ts';
 import { startRedis, type TestRedis } from './start-redis.ts';
+import { until } from './until.ts';
 
 /** A Redis Cluster of processes on loopback, made by the test and gone with it. */
 export interface TestCluster {
@@ -59,12 +59,20 @@ export async function startRedisCluster(options: ClusterOptions = {}): Promise<T
         if (i > 0) await client.call('CLUSTER', 'MEET', first.host, String(first.port), String(busPorts[0]));
       });
     }
-    await until(async () => (await Promise.all(nodes.map(knownTo))).every((known) => known === nodes.length));
+    await until(
+      'every node knows every other',
+      async () => (await Promise.all(nodes.map(knownTo))).every((known) => known === nodes.length),
+      DEADLINE_MS,
+    );
     for (const [i, replica] of replicas.entries()) {
       const primaryId = await idOf(primaries[Math.floor(i / each)] as TestRedis);
       await asked(replica, (client) => client.call('CLUSTER', 'REPLICATE', primaryId));
     }
-    await until(async () => (await Promise.all(nodes.map((node) => isReady(node, replicas.includes(node))))).every(Boolean));
+    await until(
+      'the Cluster is whole',
+      async () => (await Promise.all(nodes.map((node) => isReady(node, replicas.includes(node))))).every(Boolean),
+      DEADLINE_MS,
+    );
     const ownerOf = async (slot: number) => {
       for (const node of nodes) {
         const owner = await ownerSeenBy(node, slot).catch(() => undefined);
@@ -140,23 +148,4 @@ const isReady = (node: TestRedis, isReplica: boolean): Promise<boolean> =>
 async function ownerSeenBy(node: TestRedis, slot: number): Promise<number | undefined> {
   const ranges = (await asked(node, (client) => client.call('CLUSTER', 'SLOTS'))) as [number, number, [string, number]][];
   return ranges.find(([from, to]) => from <= slot && slot <= to)?.[2][1];
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + DEADLINE_MS;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`the Cluster was not whole within ${DEADLINE_MS} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

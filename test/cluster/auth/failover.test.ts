@@ -3,7 +3,8 @@ import { JID, RedisConnections, StoreUnavailable } from '@xmpp-grid/stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { onServer, type RedisTopology, startRedisTopology } from '../../support/redis-topology.ts';
 import { hasRedis } from '../../support/start-redis.ts';
-import { recordedLog, until } from '../stream/support.ts';
+import { until } from '../../support/until.ts';
+import { recordedLog } from '../stream/support.ts';
 
 /** Accounts through the loss of a primary, with durability `replicas: 1` (M-15; delivery.md §2.4, §2.5). */
 

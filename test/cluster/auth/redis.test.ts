@@ -11,8 +11,9 @@ import {
 } from '@xmpp-grid/stream';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
-import { connect, recordedLog, until } from '../stream/support.ts';
-import { type SmallCluster, startSmallCluster } from './small-cluster.ts';
+import { startRedisCluster, type TestCluster } from '../../support/start-redis-cluster.ts';
+import { until } from '../../support/until.ts';
+import { connect, recordedLog } from '../stream/support.ts';
 
 /** What only Redis does to accounts, the shared secret and the format of the data (G-012, M-15; design §5). */
 
@@ -200,12 +201,12 @@ describe.skipIf(!hasRedis(true))('over one Redis', () => {
 });
 
 describe.skipIf(!hasRedis(true))('over a Cluster', () => {
-  let cluster: SmallCluster;
+  let cluster: TestCluster;
   let redis: RedisConnections;
   beforeAll(async () => {
-    cluster = await startSmallCluster();
+    cluster = await startRedisCluster({ primaries: 2 });
     redis = await RedisConnections.open(
-      { servers: { kind: 'cluster', nodes: cluster.nodes }, keyPrefix: 'xg:', durability: { kind: 'memory' } },
+      { servers: cluster.servers, keyPrefix: 'xg:', durability: { kind: 'memory' } },
       { log: recordedLog(), retryMs: 20 },
     );
   });

@@ -30,7 +30,8 @@ import { open } from 'lmdb';
 import { Element } from 'ltx';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
-import { account, connect, recordedLog, until } from './support.ts';
+import { until } from '../../support/until.ts';
+import { account, connect, recordedLog } from './support.ts';
 
 /** What the cluster interfaces promise, kept by both adapters (G-010 to G-012, delivery.md §6 to §8). */
 

@@ -1,14 +1,16 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { Listener } from '@xmpp-grid/stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testCertificates } from '../../support/certs.ts';
-import { recordedLog, until } from './support.ts';
+import { freePort } from '../../support/free-ports.ts';
+import { until } from '../../support/until.ts';
+import { recordedLog } from './support.ts';
 
 /** The listener behind a real HAProxy in tcp mode that sends PROXY headers of version 2 (G-085). */
 
@@ -18,15 +20,6 @@ const hasHaproxy = (() => {
   console.warn('SKIPPED: haproxy is not installed');
   return false;
 })();
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 describe.skipIf(!hasHaproxy)('behind HAProxy', () => {
   let haproxy: ChildProcess;

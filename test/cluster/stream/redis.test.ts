@@ -21,7 +21,8 @@ import {
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { testCertificates } from '../../support/certs.ts';
 import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
-import { account, connect, recordedLog, until } from './support.ts';
+import { until } from '../../support/until.ts';
+import { account, connect, recordedLog } from './support.ts';
 
 /** What only Redis can do to the cluster: stop, forget scripts, lose to a race (G-011, G-012, M-15; delivery.md §2, §7). */
 

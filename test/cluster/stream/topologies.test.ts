@@ -1,7 +1,6 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -13,37 +12,16 @@ import {
   RedisSessionRegistry,
   slotOf,
 } from '@xmpp-grid/stream';
-import { Redis } from 'ioredis';
 import { afterAll, describe, expect, it } from 'vitest';
-import { hasRedis, startRedis, type TestRedis } from '../../support/start-redis.ts';
-import { account, recordedLog, until } from './support.ts';
+import { freePort } from '../../support/free-ports.ts';
+import { hasRedis, redisBinary, startRedis, type TestRedis } from '../../support/start-redis.ts';
+import { asked, startRedisCluster } from '../../support/start-redis-cluster.ts';
+import { until } from '../../support/until.ts';
+import { account, recordedLog } from './support.ts';
 
 /** The same adapters over a Redis Cluster, and over Sentinel through a failover (G-012, M-15; delivery.md §2.5). */
 
 const state = { sessionId: 's', resource: 'r', boundAtMs: 1, handled: 0, acknowledged: 0, unacknowledged: [], extra: {} };
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-const atOf = ({ host, port }: TestRedis) => ({ host, port });
-
-async function admin<T>(server: { host: string; port: number }, command: (client: Redis) => Promise<T>): Promise<T> {
-  const client = new Redis({ host: server.host, port: server.port, lazyConnect: true, retryStrategy: () => null });
-  client.on('error', () => undefined); // the command under way tells
-  try {
-    await client.connect();
-    return await command(client);
-  } finally {
-    client.disconnect();
-  }
-}
 
 /** Everything once, so that each adapter's keys meet the topology. */
 async function exerciseAll(redis: RedisConnections): Promise<void> {
@@ -97,55 +75,24 @@ describe.skipIf(!hasRedis(true))('topologies', () => {
   });
 
   it('a Cluster of three primaries, and a slot that moves', async () => {
-    const servers: TestRedis[] = [];
-    const busPorts: string[] = [];
-    for (let i = 0; i < 3; i++) {
-      const busPort = String(await freePort());
-      const server = await startRedis({ isOwn: true, args: ['--cluster-enabled', 'yes', '--cluster-port', busPort] });
-      servers.push(server);
-      stopping.push(() => server.stop());
-      const from = Math.floor((16_384 / 3) * i);
-      await admin(server, async (client) => {
-        await client.call(
-          'CLUSTER',
-          'ADDSLOTSRANGE',
-          String(from),
-          String(i === 2 ? 16_383 : Math.floor((16_384 / 3) * (i + 1)) - 1),
-        );
-        await client.call('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1));
-        const first = servers[0] as TestRedis;
-        busPorts.push(busPort);
-        if (i > 0) await client.call('CLUSTER', 'MEET', first.host, String(first.port), busPorts[0] as string);
-      });
-    }
-    await until('the Cluster is whole', async () => {
-      const infos = await Promise.all(servers.map((server) => admin(server, (client) => client.cluster('INFO'))));
-      return infos.every((info) => info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3'));
-    });
+    const cluster = await startRedisCluster();
+    stopping.push(() => cluster.stop());
+    const [, second] = cluster.primaries as [TestRedis, TestRedis, TestRedis];
     const redis = await RedisConnections.open(
-      { servers: { kind: 'cluster', nodes: [atOf(servers[1] as TestRedis)] }, keyPrefix: 'xg:', durability: { kind: 'memory' } },
+      {
+        servers: { kind: 'cluster', nodes: [{ host: second.host, port: second.port }] },
+        keyPrefix: 'xg:',
+        durability: { kind: 'memory' },
+      },
       { log: recordedLog(), retryMs: 20 },
     );
     stopping.push(async () => redis.close());
     await exerciseAll(redis);
 
-    // The slot of an account moves, by hand and empty: the write follows it.
-    const slot = String(slotOf('xg:{u:platform-0@grid.example}:resume'));
-    const ids = await Promise.all(
-      servers.map((server) => admin(server, (client) => client.call('CLUSTER', 'MYID') as Promise<string>)),
-    );
-    const slotTable = (await redis.commands.cluster('SLOTS')) as unknown as [number, number, [string, number, string]][];
-    const owner = slotTable.find(([from, to]) => from <= Number(slot) && Number(slot) <= to)?.[2][2];
-    const target = ids.find((id) => id !== owner) as string;
-    await new RedisSessionRegistry(redis, { live: () => [], goneOf: async () => new Set() }).drop(
-      account('platform-0'),
-      'r',
-      's',
-    );
-    const ordered = [...servers].sort(
-      (a, b) => Number(ids[servers.indexOf(b)] === target) - Number(ids[servers.indexOf(a)] === target),
-    );
-    for (const server of ordered) await admin(server, (client) => client.call('CLUSTER', 'SETSLOT', slot, 'NODE', target));
+    // The slot of an account moves with what is in it: the write follows it.
+    const slot = slotOf('xg:{u:platform-0@grid.example}:resume');
+    const owner = await cluster.ownerOf(slot);
+    await cluster.moveSlot(slot, cluster.primaries.find((primary) => primary !== owner) as TestRedis);
     const resume = new RedisResumeStates(redis);
     expect(await resume.put(account('platform-0'), 'sm', state, 60_000)).toBe('stored');
     expect(await resume.take(account('platform-0'), 'sm')).toEqual(state);
@@ -168,8 +115,8 @@ describe.skipIf(!hasRedis(true))('topologies', () => {
       rmSync(folder, { recursive: true, force: true });
     });
     await until('the replica is in step, and Sentinel knows it', async () => {
-      const info = await admin(second, (client) => client.info('replication'));
-      const known = (await admin(sentinel, (client) => client.call('SENTINEL', 'REPLICAS', 'grid'))) as unknown[];
+      const info = await asked(second, (client) => client.info('replication'));
+      const known = (await asked(sentinel, (client) => client.call('SENTINEL', 'REPLICAS', 'grid'))) as unknown[];
       return info.includes('master_link_status:up') && known.length === 1;
     });
     const redis = await RedisConnections.open(
@@ -208,10 +155,9 @@ describe.skipIf(!hasRedis(true))('topologies', () => {
 
 async function startSentinel(file: string): Promise<{ host: string; port: number; stop(): Promise<void> }> {
   const port = await freePort();
-  const program = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version']).status === 0) as string;
-  const child = spawn(program, [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], { stdio: 'ignore' });
+  const child = spawn(redisBinary(), [file, '--sentinel', '--port', String(port), '--bind', '127.0.0.1'], { stdio: 'ignore' });
   await until('Sentinel answers', () =>
-    admin({ host: '127.0.0.1', port }, (client) => client.ping()).then(
+    asked({ host: '127.0.0.1', port }, (client) => client.ping()).then(
       () => true,
       () => false,
     ),
