@@ -90,7 +90,9 @@ export const SETTINGS = {
       max: 10,
       unit: 'replicas',
       default: 1,
-      doc: 'How many replicas hold a change before it is acknowledged, for `durability: replicas`; needs as many in `min-replicas-to-write`.',
+      doc:
+        'How many replicas hold a change before it is acknowledged, for `durability: replicas`; needs as many in ' +
+        '`min-replicas-to-write`. Fewer than there are: one that lacks the change may be promoted over a primary that still runs.',
     }),
     commandTimeoutMs: duration({
       minMs: 100,
