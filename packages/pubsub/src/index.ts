@@ -6,7 +6,7 @@ export { Delivery, type DeliveryDeps, type DeliveryStats } from './delivery/deli
 export type { RenderConfiguration } from './delivery/event.ts';
 export * from './delivery/interest-port.ts';
 export * from './delivery/metrics.ts';
-export type { DeliveryCluster } from './delivery/neighbours.ts';
+export { type DeliveryCluster, INTEREST } from './delivery/neighbours.ts';
 export * from './errors.ts';
 export * from './log/entry.ts';
 export * from './metrics.ts';

@@ -6,6 +6,7 @@ import {
   brokerMetrics,
   createBroker,
   Delivery,
+  INTEREST,
   NodeConfigForm,
   observeDelivery,
   type TopicPolicy,
@@ -42,12 +43,12 @@ import { topicDefaults, topicLimits } from './topic-settings.ts';
 /** Which payloads stay bytes from the socket to the subscribers: the content of items (design D3). */
 const isOpaque = (parent: Element): boolean => parent.name === 'item' && parent.getNS() === NS.pubsub;
 
-/** Kind of the inbox messages that are for delivery. */
-const INTEREST = 'interest';
 /** delivery.md §7.2 (d). */
 const MAX_HEAD_AGE_MS = 1_000;
 /** Nobody watches; 60 s is no more than a sign of life. */
 const LONE_BEAT_MS = 60_000;
+/** A new primary may refuse writes for some seconds more. */
+const RECLAIM_AGAIN_MS = 1_000;
 /** Topics looked at in one second: 100,000 take under a minute. */
 const SWEEP_TOPICS = 2_000;
 
@@ -185,11 +186,15 @@ export const startInstance: StartInstance = async (config, deps) => {
       delivery.rejoined();
     },
   });
-  const stopWatching = stores.onPrimaryChanged(() => {
-    sessions
-      .reclaimAll()
-      .catch((error: unknown) => log.warn({ err: error }, 'sessions could not be written again after a failover'));
-  });
+  let reclaimAgain: NodeJS.Timeout | undefined;
+  const reclaimAfterFailover = () => {
+    clearTimeout(reclaimAgain);
+    sessions.reclaimAll().catch((error: unknown) => {
+      log.warn({ err: error }, 'sessions could not be written again after a failover; trying once more');
+      reclaimAgain = setTimeout(reclaimAfterFailover, RECLAIM_AGAIN_MS).unref();
+    });
+  };
+  const stopWatching = stores.onPrimaryChanged(reclaimAfterFailover);
 
   // The doors
   const tls = new TlsContext(deps.tls);
@@ -239,10 +244,17 @@ export const startInstance: StartInstance = async (config, deps) => {
 
   observeDelivery(registry, () => delivery.stats());
   // Age and tombstones: a share of the topics each second, so that no sweep is long.
+  let isSweepFailing = false; // said once per outage
   const sweeper = setInterval(() => {
-    topics
-      .sweep(Date.now(), SWEEP_TOPICS, housekeepingShare(instances))
-      .catch((error: unknown) => log.error({ err: error }, 'old entries cannot be trimmed; trying again'));
+    topics.sweep(Date.now(), SWEEP_TOPICS, housekeepingShare(instances)).then(
+      () => {
+        isSweepFailing = false;
+      },
+      (error: unknown) => {
+        if (!isSweepFailing) log.error({ err: error }, 'old entries cannot be trimmed; trying again every second');
+        isSweepFailing = true;
+      },
+    );
   }, 1_000);
   sweeper.unref();
 
@@ -256,8 +268,13 @@ export const startInstance: StartInstance = async (config, deps) => {
     await rights?.close();
     await delivery.close();
     stopWatching();
+    clearTimeout(reclaimAgain);
     await inbox?.close();
-    await instances.close();
+    await instances
+      .close()
+      .catch((error: unknown) =>
+        log.warn({ err: error }, 'the others cannot be told of this stop: they see it when the lease ends'),
+      );
     await audit.close();
   };
 

@@ -36,8 +36,17 @@ export async function startProgram(
   log = createLogger(config.log),
 ): Promise<RunningProgram> {
   const undo: (() => Promise<void> | void)[] = [];
+  /** Every step runs, also behind one that failed: what stays open would keep the process alive. */
   const unwind = async () => {
-    for (const step of undo.splice(0).reverse()) await step();
+    const failures: unknown[] = [];
+    for (const step of undo.splice(0).reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   };
   let state: LifecycleState = 'starting';
   try {

@@ -1,12 +1,15 @@
 import type { Logger, SendOutcome } from '@xmpp-grid/stream';
 import { StanzaError } from '@xmpp-grid/stream';
 
+/** Kind of the inbox messages that are for delivery: an account's subscriptions or rights at a topic changed. */
+export const INTEREST = 'interest';
+
 /** Where else sessions of an account are, and how to tell their instances something. Both throw StoreUnavailable. */
 export interface DeliveryCluster {
   /** Other live instances that hold a session of the bare JID, as the store says now. */
   instancesOf(account: string): Promise<readonly string[]>;
   /** Resolves `sent` when the message is durable in the instance's inbox (delivery.md §7.3). */
-  send(instanceId: string, message: { readonly kind: 'interest'; readonly body: string }): Promise<SendOutcome>;
+  send(instanceId: string, message: { readonly kind: typeof INTEREST; readonly body: string }): Promise<SendOutcome>;
 }
 
 /** An account whose instance left the table between the two steps is looked for again this often. */
@@ -60,7 +63,7 @@ export class Neighbours {
   }
 
   async #send(instanceId: string, node: string, account: string): Promise<SendOutcome> {
-    const outcome = await this.#cluster.send(instanceId, { kind: 'interest', body: interestText(node, account) });
+    const outcome = await this.#cluster.send(instanceId, { kind: INTEREST, body: interestText(node, account) });
     if (outcome !== 'full') return outcome;
     throw new StanzaError('resource-constraint', { type: 'wait', text: 'an instance does not keep up, try again later' });
   }

@@ -27,7 +27,7 @@ export interface ConnectionsOptions {
   readonly retryMs?: number;
 }
 
-/** How often the wait for Redis is said again at start, ms. */
+/** How often it is said again that Redis is away, ms. */
 const REMIND_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 5_000;
 const REPLICA_TIMEOUT_MS = 2_000;
@@ -84,9 +84,13 @@ export class RedisConnections {
       const timeoutMs = settings.commandTimeoutMs ?? COMMAND_TIMEOUT_MS;
       const client = makeClient(settings, { retries, timeoutMs, purpose: 'commands' });
       const failures: Error[] = [];
+      let warnedAtMs = Number.NEGATIVE_INFINITY;
       client.on('error', (error: Error) => {
-        if (retries.isWanted) log.warn({ redis: at, err: error.message }, 'the connection to Redis failed; connecting again');
-        else failures.push(error);
+        if (!retries.isWanted) failures.push(error);
+        else if (performance.now() - warnedAtMs >= REMIND_MS) {
+          warnedAtMs = performance.now();
+          log.warn({ redis: at, err: error.message }, 'the connection to Redis failed; connecting again');
+        }
       });
       try {
         await client.connect();
