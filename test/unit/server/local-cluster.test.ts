@@ -33,6 +33,17 @@ describe('files', () => {
     for (const kept of ['send-proxy-v2', 'leastconn', 'uri /readyz', 'redispatch']) expect(text).toContain(kept);
   });
 
+  it('the ports of the deployed files may be asked for here, too: they are the defaults', () => {
+    const same = haproxyConfig({ starttls: 5222, directTls: 5223, observe: 8404 }, [{ starttls: 1, directTls: 2, http: 5280 }]);
+    expect(same.match(/^ *bind .*$/gm)?.map((line) => line.trim())).toEqual([
+      'bind 127.0.0.1:5222',
+      'bind 127.0.0.1:5223',
+      'bind 127.0.0.1:8404',
+    ]);
+    expect(redisConfig('/some/where', 6379)).toContain('\nport 6379\nbind 127.0.0.1\n');
+    expect(sentinelConfig('/some/where', 26379, 6379, 3)).toContain('\nport 26379\nbind 127.0.0.1\n');
+  });
+
   it('redis.conf is that of a primary, or of its replica', () => {
     expect(redisConfig('/some/where', 7, undefined)).toMatch(/^dir "\/some\/where"\nport 7\nbind 127\.0\.0\.1$/m);
     expect(redisConfig('/some/where', 7, undefined)).not.toContain('replicaof');

@@ -40,7 +40,7 @@ export function haproxyConfig(ports: BalancerPorts, instances: readonly Instance
       /(?:^ *server \S+ \S+:5223 .*\n)+/m,
       `${servers('directTls', (index) => `track starttls/instance-${index + 1}`).join('\n')}\n`,
     );
-  return allReplaced(config, 'haproxy.cfg', /:(?:5222|5223|8404)\b|172\.30\./);
+  return allReplaced(config, 'haproxy.cfg', /^ *bind :|172\.30\./m);
 }
 
 /** deploy/redis.conf for one server; `primary`: whose replica it begins as. */
@@ -48,7 +48,7 @@ export function redisConfig(directory: string, port: number, primary?: number): 
   const config = deployed('redis.conf')
     .replace(/^dir .*$/m, `dir "${directory}"`)
     .replace(/^port .*$/m, `port ${port}\nbind ${HOST}`);
-  return `${allReplaced(config, 'redis.conf', /^port 6379|^dir \/data/m)}${primary === undefined ? '' : `replicaof ${HOST} ${primary}\n`}`;
+  return `${allReplaced(config, 'redis.conf', /^port 6379\n(?!bind)|^dir \/data/m)}${primary === undefined ? '' : `replicaof ${HOST} ${primary}\n`}`;
 }
 
 /** deploy/sentinel.conf for one of `count` Sentinels. */
@@ -58,10 +58,10 @@ export function sentinelConfig(directory: string, port: number, primary: number,
     .replace(/^dir .*$/m, `dir "${directory}"`)
     .replace(/^port .*$/m, `port ${port}\nbind ${HOST}`)
     .replace(/^sentinel monitor .*$/m, `sentinel monitor ${SENTINEL_NAME} ${HOST} ${primary} ${quorum}`);
-  return allReplaced(config, 'sentinel.conf', /172\.30\.|^port 26379|^dir \/data/m);
+  return allReplaced(config, 'sentinel.conf', /172\.30\.|^port 26379\n(?!bind)|^dir \/data/m);
 }
 
-/** A line that was written differently there would silently stay as it is. */
+/** A line that was written differently there would silently stay as it is. The ports there may be asked for here, too. */
 function allReplaced(config: string, name: string, left: RegExp): string {
   const found = left.exec(config);
   if (found !== null) throw new Error(`deploy/${name} has ${JSON.stringify(found[0])} where this program does not expect it`);
